@@ -111,7 +111,8 @@ function path(pkg: string): string {
   return `${pkg.replaceAll(".", "/")}/${pkg.slice(pkg.lastIndexOf(".") + 1)}.proto`;
 }
 
-rmSync("proto", { recursive: true, force: true });
+// Ours (proto/ichor) is written by hand and stays.
+for (const name of readdirSync("proto")) if (name !== "ichor") rmSync(join("proto", name), { recursive: true });
 for (const pkg of packages.values()) {
   const roots: Item[] = [];
   for (const item of pkg.items.values()) {

@@ -28,6 +28,8 @@ export interface KindDefinition<S extends Message> {
   readonly write?: Role;
   /** True when the spec holds secrets: sealed at rest, never in logs or diffs. Implies read "nobody". */
   readonly secret?: boolean;
+  /** Sealed at rest like a secret, but shown to those who may read it (tokens, patches). Default: as `secret`. */
+  readonly sealed?: boolean;
   /** What must exist before it, and goes before it on deletion: the kind named by this label. */
   readonly parent?: { readonly label: string; readonly type: string };
   readonly aliases?: readonly string[];
@@ -54,6 +56,7 @@ export function defineKind<S extends Message>(definition: KindDefinition<S>): Ki
   return {
     ...definition,
     read: secret ? "nobody" : (definition.read ?? "Reader"),
+    sealed: definition.sealed ?? secret,
     write: definition.write ?? "Operator",
     key: (id) => ({ namespace: definition.namespace, type: definition.type, id }),
   };
