@@ -6,7 +6,6 @@ import { SessionKind } from "./access/session.ts";
 import { SysVersionKind } from "./access/sys-version.ts";
 import { ClusterKind } from "./cluster/cluster.ts";
 import { ClusterBootstrapStatusKind } from "./cluster/cluster-bootstrap-status.ts";
-import { ClusterConfigVersionKind } from "./cluster/cluster-config-version.ts";
 import { ClusterEndpointKind } from "./cluster/cluster-endpoint.ts";
 import { ClusterMachineKind } from "./cluster/cluster-machine.ts";
 import { ClusterMachineConfigKind } from "./cluster/cluster-machine-config.ts";
@@ -24,14 +23,12 @@ import { ExtensionsConfigurationKind } from "./cluster/extensions-configuration.
 import { KernelArgsKind } from "./cluster/kernel-args.ts";
 import { KubernetesManifestGroupKind } from "./cluster/kubernetes-manifest-group.ts";
 import { KubernetesStatusKind } from "./cluster/kubernetes-status.ts";
-import { KubernetesVersionKind } from "./cluster/kubernetes-version.ts";
 import { LoadBalancerConfigKind } from "./cluster/load-balancer-config.ts";
 import { LoadBalancerStatusKind } from "./cluster/load-balancer-status.ts";
 import { MachineSetKind } from "./cluster/machine-set.ts";
 import { MachineSetNodeKind } from "./cluster/machine-set-node.ts";
 import { MachineSetStatusKind } from "./cluster/machine-set-status.ts";
 import { RedactedClusterMachineConfigKind } from "./cluster/redacted-cluster-machine-config.ts";
-import { TalosVersionKind } from "./cluster/talos-version.ts";
 import { DefaultJoinTokenKind } from "./machine/default-join-token.ts";
 import { GRPCTunnelConfigKind } from "./machine/grpc-tunnel-config.ts";
 import { JoinTokenKind } from "./machine/join-token.ts";
@@ -53,6 +50,9 @@ import { NodeUniqueTokenKind } from "./machine/node-unique-token.ts";
 import { PendingMachineKind } from "./machine/pending-machine.ts";
 import { PendingMachineStatusKind } from "./machine/pending-machine-status.ts";
 import { SiderolinkAPIConfigKind } from "./machine/siderolink-api-config.ts";
+import { ClusterConfigVersionKind } from "./upgrade/cluster-config-version.ts";
+import { KubernetesVersionKind } from "./upgrade/kubernetes-version.ts";
+import { TalosVersionKind } from "./upgrade/talos-version.ts";
 
 /** Every kind there is. */
 export const allKinds: readonly AnyKind[] = [
@@ -61,7 +61,6 @@ export const allKinds: readonly AnyKind[] = [
   SessionKind,
   SysVersionKind,
   ClusterBootstrapStatusKind,
-  ClusterConfigVersionKind,
   ClusterEndpointKind,
   ClusterMachineConfigPatchesKind,
   ClusterMachineConfigStatusKind,
@@ -80,14 +79,12 @@ export const allKinds: readonly AnyKind[] = [
   KernelArgsKind,
   KubernetesManifestGroupKind,
   KubernetesStatusKind,
-  KubernetesVersionKind,
   LoadBalancerConfigKind,
   LoadBalancerStatusKind,
   MachineSetNodeKind,
   MachineSetStatusKind,
   MachineSetKind,
   RedactedClusterMachineConfigKind,
-  TalosVersionKind,
   DefaultJoinTokenKind,
   GRPCTunnelConfigKind,
   JoinTokenStatusKind,
@@ -109,6 +106,9 @@ export const allKinds: readonly AnyKind[] = [
   PendingMachineStatusKind,
   PendingMachineKind,
   SiderolinkAPIConfigKind,
+  ClusterConfigVersionKind,
+  KubernetesVersionKind,
+  TalosVersionKind,
 ];
 
 const byType = new Map(allKinds.map((kind) => [kind.type, kind]));
