@@ -1,0 +1,51 @@
+import { label } from "#kinds/labels.ts";
+import { MachineKind } from "#kinds/machine/machine.ts";
+import { MachineDetailsKind } from "#kinds/machine/machine-details.ts";
+import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
+import { useWatch } from "../watch.ts";
+
+/** A machine as lists show it. */
+export interface MachineRow {
+  readonly id: string;
+  readonly connected: boolean;
+  readonly hostname: string;
+  readonly cluster: string;
+  readonly stage: string;
+  readonly talos: string;
+  readonly hardware: string;
+  readonly address: string;
+  readonly joined: number;
+}
+
+/** All machines, live, by id. */
+export function useMachineRows(): { rows: Map<string, MachineRow>; loading: boolean } {
+  const machines = useWatch(MachineKind);
+  const statuses = useWatch(MachineStatusKind);
+  const details = useWatch(MachineDetailsKind);
+  const rows = new Map<string, MachineRow>();
+  for (const [id, { metadata, spec }] of machines.items) {
+    const status = statuses.items.get(id);
+    const labels = status?.metadata.labels ?? {};
+    rows.set(id, {
+      id,
+      connected: spec.connected,
+      hostname: status?.spec.network?.hostname ?? "",
+      cluster: status?.spec.cluster ?? "",
+      stage: details.items.get(id)?.spec.stage || (status?.spec.maintenance ? "maintenance" : ""),
+      talos: status?.spec.talosVersion ?? "",
+      hardware: [labels[label.cores] && `${labels[label.cores]} cores`, labels[label.mem], labels[label.storage]]
+        .filter(Boolean)
+        .join(", "),
+      address: spec.managementAddress,
+      joined: metadata.created,
+    });
+  }
+  return { rows, loading: machines.status === "loading" };
+}
+
+/** The colour of a machine's state. */
+export function toneOf(row: Pick<MachineRow, "connected" | "stage">): "good" | "warn" | "bad" | "idle" {
+  if (!row.connected) return "bad";
+  if (row.stage === "running") return "good";
+  return row.stage === "maintenance" ? "idle" : "warn";
+}
