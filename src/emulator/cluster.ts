@@ -1,0 +1,107 @@
+import type { Clock } from "#lib/clock.ts";
+import type { ConfigView } from "./config/view.ts";
+import { Etcd, type EtcdMember } from "./etcd.ts";
+import { KubeObjects, type SavedObjects } from "./kubeapi/objects.ts";
+
+/** A machine that is part of a cluster, as its peers see it. */
+export interface Peer {
+  readonly uuid: string;
+  readonly hostname: string;
+  readonly controlPlane: boolean;
+  /** All its addresses; the first is its SideroLink one when it has a link. */
+  readonly addresses: readonly string[];
+  /** The identity that discovery would show. */
+  readonly nodeId: string;
+  /** Tells it that the members changed. */
+  changed(): void;
+}
+
+/** A cluster as it lives in its machines: etcd, the Kubernetes objects, who is there. Found by the id in the configurations. */
+export class Cluster {
+  readonly id: string;
+  readonly name: string;
+  readonly etcd: Etcd;
+  readonly objects: KubeObjects;
+  readonly #peers = new Set<Peer>();
+  readonly #listeners = new Set<() => void>();
+
+  constructor(id: string, name: string, clock: Clock, dirty: () => void) {
+    this.id = id;
+    this.name = name;
+    const changed = () => {
+      dirty();
+      for (const listener of [...this.#listeners]) listener();
+    };
+    this.etcd = new Etcd(changed);
+    this.objects = new KubeObjects(clock, () => {
+      this.etcd.wrote();
+      dirty();
+    });
+  }
+  get peers(): readonly Peer[] {
+    return [...this.#peers];
+  }
+  /** Adds a running machine until the answer is called. */
+  enter(peer: Peer): () => void {
+    this.#peers.add(peer);
+    this.#tellPeers();
+    return () => {
+      this.#peers.delete(peer);
+      this.#tellPeers();
+    };
+  }
+  /** Calls back when etcd changes, until the answer is called. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+  #tellPeers(): void {
+    for (const peer of this.#peers) peer.changed();
+  }
+}
+
+/** A cluster as plain data. */
+export interface SavedCluster {
+  readonly id: string;
+  readonly name: string;
+  readonly members: readonly EtcdMember[];
+  readonly objects: SavedObjects;
+}
+
+/** The clusters of one process. */
+export class Clusters {
+  readonly #clusters = new Map<string, Cluster>();
+  readonly #clock: Clock;
+  readonly #dirty: () => void;
+
+  constructor(clock: Clock, dirty: () => void = () => {}) {
+    this.#clock = clock;
+    this.#dirty = dirty;
+  }
+  /** The cluster of a configuration. The authority is part of the identity: another one is another cluster. */
+  of(config: ConfigView): Cluster {
+    const id = config.clusterId || config.os.crt;
+    let cluster = this.#clusters.get(id);
+    if (!cluster) {
+      cluster = new Cluster(id, config.clusterName, this.#clock, this.#dirty);
+      this.#clusters.set(id, cluster);
+    }
+    return cluster;
+  }
+  save(): SavedCluster[] {
+    return [...this.#clusters.values()].map((cluster) => ({
+      id: cluster.id,
+      name: cluster.name,
+      members: cluster.etcd.save(),
+      objects: cluster.objects.save(),
+    }));
+  }
+  load(saved: readonly SavedCluster[]): void {
+    for (const { id, name, members, objects } of saved) {
+      const cluster = new Cluster(id, name, this.#clock, this.#dirty);
+      cluster.etcd.load(members);
+      cluster.objects.load(objects);
+      this.#clusters.set(id, cluster);
+    }
+  }
+}

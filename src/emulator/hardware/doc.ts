@@ -1,0 +1,2 @@
+/** Believable hardware, different by seed: boards, processors, memory, disks, network cards. */
+export {};
