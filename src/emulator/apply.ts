@@ -34,7 +34,7 @@ const undo = new WeakMap<Boot, { cancel(): void }>();
 export function applyConfiguration(boot: Boot, request: Application): Applied {
   const { chassis } = boot;
   const { minor } = chassis.release;
-  if (chassis.knobs.refadoptConfig) throw new IchorError("invalid_argument", chassis.knobs.refadoptConfig);
+  if (chassis.knobs.refuseConfig) throw new IchorError("invalid_argument", chassis.knobs.refuseConfig);
   const config = viewConfig(request.data);
   const mode = chooseMode(boot, request.mode);
   const maintenance = boot.maintenance;

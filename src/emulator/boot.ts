@@ -15,6 +15,7 @@ import {
 } from "#gen/machine/machine_pb.ts";
 import { sleep } from "#lib/abort.ts";
 import type { Clock } from "#lib/clock.ts";
+import { parseIP } from "#lib/ip.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Cluster, Clusters } from "./cluster.ts";
 import {
@@ -338,6 +339,22 @@ export class Boot {
   hostnameChanged(): void {
     this.state.put(types.hostname, "hostname", { hostname: this.hostname });
     this.events.publish(AddressEventSchema, { hostname: this.hostname, addresses: this.addresses() });
+  }
+  /** Shows the members of its cluster, as discovery would find them. */
+  membersChanged(): void {
+    const ids = new Set<string>();
+    for (const peer of this.cluster?.peers ?? []) {
+      ids.add(peer.hostname);
+      this.state.put(types.member, peer.hostname, {
+        nodeId: peer.nodeId(),
+        addresses: peer.addresses().map((ip) => ({ ip: parseIP(ip) })),
+        hostname: peer.hostname,
+        machineType: peer.config?.controlPlane ? 2 : 3,
+        operatingSystem: `Talos (${peer.chassis.release.tag})`,
+        ...(peer.config?.controlPlane ? { controlPlane: { apiServerPort: 6443n } } : {}),
+      });
+    }
+    this.state.retain(types.member, ids);
   }
   /** All addresses, the SideroLink one first. */
   addresses(): string[] {

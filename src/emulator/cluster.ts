@@ -1,20 +1,8 @@
 import type { Clock } from "#lib/clock.ts";
+import type { Boot } from "./boot.ts";
 import type { ConfigView } from "./config/view.ts";
 import { Etcd, type EtcdMember } from "./etcd.ts";
 import { KubeObjects, type SavedObjects } from "./kubeapi/objects.ts";
-
-/** A machine that is part of a cluster, as its peers see it. */
-export interface Peer {
-  readonly uuid: string;
-  readonly hostname: string;
-  readonly controlPlane: boolean;
-  /** All its addresses; the first is its SideroLink one when it has a link. */
-  readonly addresses: readonly string[];
-  /** The identity that discovery would show. */
-  readonly nodeId: string;
-  /** Tells it that the members changed. */
-  changed(): void;
-}
 
 /** A cluster as it lives in its machines: etcd, the Kubernetes objects, who is there. Found by the id in the configurations. */
 export class Cluster {
@@ -22,7 +10,7 @@ export class Cluster {
   readonly name: string;
   readonly etcd: Etcd;
   readonly objects: KubeObjects;
-  readonly #peers = new Set<Peer>();
+  readonly #peers = new Set<Boot>();
   readonly #listeners = new Set<() => void>();
 
   constructor(id: string, name: string, clock: Clock, dirty: () => void) {
@@ -38,11 +26,11 @@ export class Cluster {
       dirty();
     });
   }
-  get peers(): readonly Peer[] {
+  get peers(): readonly Boot[] {
     return [...this.#peers];
   }
   /** Adds a running machine until the answer is called. */
-  enter(peer: Peer): () => void {
+  enter(peer: Boot): () => void {
     this.#peers.add(peer);
     this.#tellPeers();
     return () => {
@@ -56,7 +44,7 @@ export class Cluster {
     return () => this.#listeners.delete(listener);
   }
   #tellPeers(): void {
-    for (const peer of this.#peers) peer.changed();
+    for (const peer of this.#peers) peer.membersChanged();
   }
 }
 

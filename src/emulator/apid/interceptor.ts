@@ -86,15 +86,13 @@ function find(call: Call, name: string): Boot {
   if (answersTo(boot, name)) return boot;
   if (!boot.config?.controlPlane)
     throw new ConnectError("proxying to other nodes is not allowed on workers", Code.PermissionDenied);
-  const peer = boot.cluster?.peers.find(
-    (candidate) => candidate.uuid !== boot.uuid && answersTo(candidate as Boot, name),
-  );
+  const peer = boot.cluster?.peers.find((candidate) => candidate.uuid !== boot.uuid && answersTo(candidate, name));
   if (!peer)
     throw new ConnectError(
       `connection error: desc = "transport: Error while dialing: dial tcp ${name}:50000: i/o timeout"`,
       Code.Unavailable,
     );
-  return peer as Boot;
+  return peer;
 }
 
 type Reply = Message & { messages: (Message & { metadata?: unknown })[] };

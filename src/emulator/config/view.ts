@@ -17,6 +17,8 @@ export interface ConfigView {
   readonly type: string;
   /** Token for trustd. */
   readonly token: string;
+  /** Bootstrap token of Kubernetes. */
+  readonly bootstrapToken: string;
   readonly os: Authority;
   /** PEMs of further OS authorities. */
   readonly acceptedOS: readonly string[];
@@ -70,6 +72,7 @@ export function viewDocuments(documents: readonly Document[], text: string): Con
     controlPlane: type === "controlplane" || type === "init",
     type,
     token: textAt(main, "machine.token"),
+    bootstrapToken: textAt(main, "cluster.token"),
     os: authority(main, "machine.ca"),
     acceptedOS: acceptedCAs(main, "machine.acceptedCAs"),
     kubernetes: kubeCA

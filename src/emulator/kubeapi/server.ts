@@ -1,0 +1,146 @@
+import { createServer as createHttp1 } from "node:http";
+import { createServer as createHttp2, type Http2ServerRequest } from "node:http2";
+import type { Duplex } from "node:stream";
+import { createSecureContext, TLSSocket } from "node:tls";
+import { isIP } from "#emulator/apid/certificates.ts";
+import type { Boot } from "#emulator/boot.ts";
+import type { Cluster } from "#emulator/cluster.ts";
+import { type Network, ports } from "#emulator/network.ts";
+import { issue } from "#emulator/pki.ts";
+import { upgradePod } from "./exec.ts";
+import { handleKube, type Request } from "./handler.ts";
+import { seedObjects } from "./seed.ts";
+import { startWorkloads } from "./workloads.ts";
+
+interface Connection {
+  readonly boot: Boot;
+  readonly cluster: Cluster;
+}
+
+/** One pair of HTTP servers for all control planes of the process: a connection brings its machine with it. */
+const connections = new WeakMap<object, Connection>();
+
+const http1 = createHttp1((request, response) => {
+  const found = connections.get(request.socket);
+  if (found) void handleKube(found.boot, found.cluster, request.socket as TLSSocket, request, response);
+  else request.socket.destroy();
+});
+http1.on("upgrade", (request, socket, head) => {
+  const found = connections.get(request.socket);
+  if (found) upgradePod(found.boot, found.cluster, request, socket as TLSSocket, head);
+  else socket.destroy();
+});
+let handing: (Connection & { readonly socket: TLSSocket }) | undefined;
+const http2 = createHttp2({ settings: { maxConcurrentStreams: 250, enableConnectProtocol: false } });
+const sessions = new WeakMap<object, Connection & { readonly socket: TLSSocket }>();
+http2.on("session", (session) => {
+  if (handing) sessions.set(session, handing);
+});
+http2.on("request", (request: Http2ServerRequest, response) => {
+  const found = request.stream.session && sessions.get(request.stream.session);
+  if (found) void handleKube(found.boot, found.cluster, found.socket, request as unknown as Request, response);
+  else request.stream.close();
+});
+
+const day = 86_400_000;
+
+/** The Kubernetes API of one control plane: listens inside the link while its etcd works. */
+export class KubeServer {
+  readonly #boot: Boot;
+  readonly #cluster: Cluster;
+  readonly #open = new Set<Duplex>();
+  #listener: { close(): void } | undefined;
+  #running = false;
+  #off: (() => void) | undefined;
+
+  constructor(boot: Boot, cluster: Cluster) {
+    this.#boot = boot;
+    this.#cluster = cluster;
+    boot.onNetwork.add((network) => {
+      if (this.#running)
+        this.#listen(network).catch((error) => boot.chassis.log.warn({ error }, "emulated API server cannot listen"));
+    });
+    boot.signal.addEventListener("abort", () => this.stop(), { once: true });
+  }
+  /** Starts to answer; does nothing when it does already. */
+  async start(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    seedObjects(this.#cluster.objects);
+    this.#off = startWorkloads(this.#cluster, this.#boot);
+    if (this.#boot.network) await this.#listen(this.#boot.network);
+  }
+  /** Stops to listen and cuts all connections. */
+  stop(): void {
+    this.#running = false;
+    this.#off?.();
+    this.#off = undefined;
+    this.#listener?.close();
+    this.#listener = undefined;
+    for (const stream of this.#open) stream.destroy();
+  }
+
+  async #listen(network: Network): Promise<void> {
+    const { config } = this.#boot;
+    if (!config) return;
+    const host = new URL(config.endpoint).hostname.replace(/^\[|\]$/g, "");
+    const names = [host, ...config.apiServerSANs, ...config.certSANs];
+    const pair = await issue(
+      { crt: config.kubernetes.crt, key: config.kubernetes.key },
+      {
+        commonName: "kube-apiserver",
+        organizations: ["kube-master"],
+        server: true,
+        dns: [
+          ...new Set([
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+            this.#boot.hostname,
+            ...names.filter((name) => !isIP(name)),
+          ]),
+        ],
+        ips: [...new Set([...this.#boot.addresses(), "127.0.0.1", "10.96.0.1", ...names.filter(isIP)])],
+        notBefore: this.#boot.now() - 60_000,
+        validity: 365 * day,
+      },
+    );
+    if (!this.#running || this.#boot.network !== network) return;
+    const secureContext = createSecureContext({ cert: pair.crt, key: pair.key, ca: config.kubernetes.crt });
+    this.#listener?.close();
+    this.#listener = network.listen(ports.kubernetes, (stream) => {
+      this.#open.add(stream);
+      stream.on("error", () => {});
+      stream.once("close", () => this.#open.delete(stream));
+      this.#accept(stream, secureContext);
+    });
+  }
+
+  #accept(stream: Duplex, secureContext: ReturnType<typeof createSecureContext>): void {
+    const socket = new TLSSocket(stream as ConstructorParameters<typeof TLSSocket>[0], {
+      isServer: true,
+      secureContext,
+      ALPNProtocols: ["h2", "http/1.1"],
+      requestCert: true,
+      rejectUnauthorized: false,
+    });
+    const found = { boot: this.#boot, cluster: this.#cluster };
+    socket.on("error", () => socket.destroy());
+    socket.once("close", () => stream.destroy());
+    socket.once("secure", () => {
+      if (socket.alpnProtocol === "h2") {
+        handing = { ...found, socket };
+        try {
+          http2.emit("connection", socket);
+        } finally {
+          handing = undefined;
+        }
+      } else {
+        connections.set(socket, found);
+        http1.emit("connection", socket);
+      }
+    });
+  }
+}

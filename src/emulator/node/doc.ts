@@ -1,0 +1,2 @@
+/** A configured machine at work in its cluster: boot sequence, etcd, control plane, kubelet. */
+export {};

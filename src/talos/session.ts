@@ -1,0 +1,135 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type ClientSessionRequestOptions,
+  connect as connectHttp2,
+  type OutgoingHttpHeaders,
+} from "node:http2";
+import type { Duplex } from "node:stream";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import type { GrpcTransportOptions } from "@connectrpc/connect-node";
+import { IchorError, messageOf } from "#lib/errors.ts";
+import type { Credentials, Dial } from "./dial.ts";
+import { opensslKey } from "./pki.ts";
+
+type SessionManager = NonNullable<GrpcTransportOptions["sessionManager"]>;
+
+/** Largest message either way (protocols.md 0.3). */
+export const largestMessage = 32 * 1024 * 1024;
+/** apid's port. */
+export const apidPort = 50_000;
+/** A session without calls is let go after six minutes, as Omni does. */
+const idleAfter = 360_000;
+const handshakeTimeout = 15_000;
+
+/** Where and how to reach apid. */
+export interface SessionOptions {
+  readonly dial: Dial;
+  readonly address: string;
+  readonly port?: number;
+  readonly credentials: Credentials;
+}
+
+/**
+ * One HTTP/2 session to a machine, opened at the first call, shared by all, opened anew when it broke. Throws `unavailable` when the
+ * machine does not answer, `unauthenticated` when its certificate is not of its cluster.
+ */
+export class MachineSession implements SessionManager {
+  readonly authority: string;
+  readonly #options: SessionOptions;
+  #session: Promise<ClientHttp2Session> | undefined;
+  #streams = 0;
+  #closed = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.authority = `https://[${options.address}]:${options.port ?? apidPort}`;
+  }
+
+  async request(
+    method: string,
+    path: string,
+    headers: OutgoingHttpHeaders,
+    options: Omit<ClientSessionRequestOptions, "signal">,
+  ): Promise<ClientHttp2Stream> {
+    if (this.#closed) throw new IchorError("unavailable", "the connection to the machine was closed");
+    this.#session ??= this.#open();
+    const session = await this.#session;
+    const stream = session.request({ ...headers, ":method": method, ":path": path }, options);
+    this.#streams++;
+    stream.once("close", () => {
+      this.#streams--;
+    });
+    return stream;
+  }
+
+  notifyResponseByteRead(): void {}
+
+  close(): void {
+    this.#closed = true;
+    this.#session?.then(
+      (session) => session.destroy(),
+      () => {},
+    );
+  }
+
+  async #open(): Promise<ClientHttp2Session> {
+    try {
+      const socket = await openTls(this.#options);
+      const session = connectHttp2(this.authority, {
+        createConnection: () => socket,
+        settings: { initialWindowSize: 1 << 20 },
+      });
+      const drop = () => {
+        if (this.#session === opened) this.#session = undefined;
+        session.destroy();
+      };
+      const opened = this.#session;
+      session.once("error", drop).once("close", drop).once("goaway", drop);
+      session.setTimeout(idleAfter, () => {
+        if (this.#streams === 0) drop();
+      });
+      return session;
+    } catch (error) {
+      this.#session = undefined;
+      throw error;
+    }
+  }
+}
+
+/** TLS 1.3 to apid over whatever the dial gives. */
+export async function openTls({ dial, address, port = apidPort, credentials }: SessionOptions): Promise<TLSSocket> {
+  const stream = await dial(address, port, AbortSignal.timeout(handshakeTimeout));
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => fail(new Error("no answer to the TLS handshake")), handshakeTimeout);
+    const socket = connectTls({
+      socket: stream as Duplex,
+      host: address,
+      minVersion: "TLSv1.3",
+      ALPNProtocols: ["h2"],
+      ...(credentials.mode === "maintenance"
+        ? { rejectUnauthorized: false }
+        : { ca: credentials.ca, cert: credentials.cert, key: opensslKey(credentials.key) }),
+    });
+    const fail = (error: Error) => {
+      clearTimeout(timer);
+      socket.destroy();
+      stream.destroy();
+      const untrusted = /certificate|self-signed|altname|IP: /i.test(error.message);
+      const why = untrusted ? "its certificate is not of this cluster" : messageOf(error);
+      reject(
+        new IchorError(
+          untrusted ? "unauthenticated" : "unavailable",
+          `cannot reach the Talos API of ${address}: ${why}`,
+          { cause: error },
+        ),
+      );
+    };
+    socket.once("error", fail);
+    socket.once("secureConnect", () => {
+      clearTimeout(timer);
+      socket.off("error", fail);
+      resolve(socket);
+    });
+  });
+}
