@@ -41,3 +41,15 @@ export const annotation = {
   name: "name",
   description: "description",
 } as const;
+
+/** On pending machines and their statuses (protocols.md 2.8). */
+export const pending = {
+  /** Label: the UUID that the machine gave. */
+  uuidLabel: `${prefix}machine-uuid`,
+  /** Annotation: that UUID is taken by other hardware. */
+  conflictAnnotation: `${prefix}uuid-conflict`,
+  /** Annotation of the status: the UUID that it gets instead. */
+  newUUIDAnnotation: `${prefix}new-machine-uuid`,
+  /** Annotation of a link: Talos was installed when its unique token was issued. */
+  installedAnnotation: `${prefix}force-valid-unique-token`,
+} as const;

@@ -97,9 +97,11 @@ export async function* watchTalos<S extends Message>(
       }
     }
   } catch (error) {
-    if (error instanceof ConnectError && error.code === Code.PermissionDenied) yield { kind: "ready" };
-    else throw error;
+    if (!(error instanceof ConnectError && error.code === Code.PermissionDenied)) throw error;
+    yield { kind: "ready" };
+    return;
   }
+  throw new IchorError("unavailable", `the machine ended the watch of ${kind.type}`);
 }
 
 function decode<S extends Message>(

@@ -1,0 +1,2 @@
+/** Controllers of clusters: from what is wanted to running machines, and back. */
+export {};

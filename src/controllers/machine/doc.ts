@@ -1,0 +1,2 @@
+/** Controllers of single machines: from first contact to a full inventory. */
+export {};

@@ -1,0 +1,2 @@
+/** What versions may be chosen. */
+export {};
