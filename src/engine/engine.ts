@@ -115,6 +115,11 @@ export class Engine {
     }));
   }
 
+  /** Keys of a controller that fail now. */
+  failing(name: string): number {
+    return this.#running.find(({ controller }) => controller.name === name)?.queue.failing.length ?? 0;
+  }
+
   /** Calls back with a controller's name after each of its reconciles; answers how to stop that. */
   onStatus(listener: (name: string) => void): () => void {
     this.#listeners.add(listener);

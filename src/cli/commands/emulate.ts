@@ -1,0 +1,73 @@
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { report } from "#cli/exit.ts";
+import { printJson, say } from "#cli/output.ts";
+import type { DelayProfile } from "#emulator/delays.ts";
+import { startEmulator } from "#emulator/emulate.ts";
+import { IchorError } from "#lib/errors.ts";
+
+interface Options {
+  readonly count: string;
+  readonly api?: string;
+  readonly kernelArgs?: string;
+  readonly state?: string;
+  readonly seed: string;
+  readonly talos?: string;
+  readonly delays: string;
+  readonly json?: boolean;
+}
+
+/** `ichor emulate` */
+export const emulate: Command = new Command("emulate")
+  .description("Talos machines on the real wire, many in this process; see docs/emulator-differences.md")
+  .option("--count <n>", "how many", "1")
+  .option("--api <url>", "machine API to join, with its join token: grpc://HOST:PORT?jointoken=…")
+  .option("--kernel-args <args>", "a whole kernel command line instead; - reads it from standard input")
+  .option("--state <dir>", "keep machines and their disks here over restarts (default: nowhere)")
+  .option("--seed <text>", "same seed, same machines", "ichor")
+  .option("--talos <version>", "what the boot medium holds")
+  .option("--delays <profile>", "real (proportions of a real machine) or none", "real")
+  .option("--json", "tell the machines in JSON")
+  .action(async (options: Options) => {
+    const stop = new AbortController();
+    const abort = () => stop.abort(new IchorError("aborted", "interrupted"));
+    process.once("SIGINT", abort).once("SIGTERM", abort);
+    // Started by `ichor up --demo`: the site ends with its plane, however that ends.
+    process.once("disconnect", abort);
+    try {
+      const count = Number(options.count);
+      if (!Number.isInteger(count) || count < 1 || count > 20_000)
+        throw new IchorError("invalid_argument", `--count: "${options.count}" is not a number from 1 to 20000`);
+      if (options.delays !== "real" && options.delays !== "none")
+        throw new IchorError("invalid_argument", `--delays: "${options.delays}" is neither real nor none`);
+      if (!options.api && !options.kernelArgs)
+        throw new IchorError(
+          "invalid_argument",
+          "say where to join: --api, or --kernel-args with what ichor join prints",
+        );
+      const kernelArgs = options.kernelArgs === "-" ? readFileSync(0, "utf8") : options.kernelArgs;
+      const emulator = await startEmulator({
+        count,
+        seed: options.seed,
+        delays: options.delays satisfies DelayProfile,
+        ...(options.api ? { apiUrl: options.api } : {}),
+        ...(kernelArgs ? { kernelArgs } : {}),
+        ...(options.state ? { stateDir: options.state } : {}),
+        ...(options.talos ? { talosVersion: options.talos } : {}),
+        signal: stop.signal,
+      });
+      const machines = emulator.machines.map(({ uuid }) => uuid);
+      process.send?.({ machines });
+      if (options.json) printJson({ machines });
+      else if (!process.send)
+        say(`${count} emulated ${count === 1 ? "machine boots" : "machines boot"}; Ctrl-C ends them.`);
+      await new Promise<void>((resolve) => {
+        if (stop.signal.aborted) resolve();
+        else stop.signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      await emulator.stop();
+      process.exit(0);
+    } catch (error) {
+      process.exit(report(error));
+    }
+  });
