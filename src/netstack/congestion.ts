@@ -21,6 +21,12 @@ export class Cubic {
     this.cwnd = 10 * mss;
   }
 
+  /** The handshake told the segment size. */
+  begin(mss: number): void {
+    this.mss = mss;
+    this.cwnd = 10 * mss;
+  }
+
   /** `acked` bytes left the network, while the window was what held us back. */
   acknowledged(acked: number, now: number, srtt: number): void {
     if (this.cwnd < this.ssthresh) {

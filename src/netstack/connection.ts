@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "#lib/clock.ts";
 import { Cubic } from "./congestion.ts";
-import { Reassembly } from "./reassembly.ts";
+import type { Reassembly } from "./reassembly.ts";
+import { ReceiveBuffer } from "./receive-buffer.ts";
 import { Rto } from "./rto.ts";
 import { Scoreboard } from "./sack.ts";
 import { since } from "./segment.ts";
@@ -45,8 +46,12 @@ export interface Limits {
   send: number;
   /** How long `connect` tries. Default 30,000. */
   connect: number;
-  /** How long data may stay unacknowledged (user timeout, RFC 9293 3.9.1). Default 300,000. */
+  /** How long data may stay unacknowledged (user timeout, RFC 9293 3.9.1). Default 180,000. */
   user: number;
+  /** How long a connection whose stream is gone may take to end. Default 60,000. */
+  linger: number;
+  /** After this long without a word from the peer it is probed, 15 s apart, five times. Default 120,000. */
+  keepAlive: number;
 }
 
 /** What a connection needs of the stack it belongs to. */
@@ -54,7 +59,10 @@ export interface Host {
   readonly clock: Clock;
   readonly limits: Limits;
   readonly local: Uint8Array;
-  /** Asks for {@link Connection.flush} on the next turn. */
+  /** Canonical text. */
+  readonly localAddress: string;
+  readonly mtu: number;
+  /** Asks for a flush (`flush.ts`) on the next turn of the event loop. */
   dirty(connection: Connection): void;
   transmit(packet: Uint8Array): void;
   /** Asks for an acknowledgement in 40 ms at the latest. */
@@ -62,14 +70,23 @@ export interface Host {
   enterTimeWait(connection: Connection): void;
   /** The connection is CLOSED and to be forgotten. */
   closed(connection: Connection): void;
+  /** The handshake is complete: gives the connection its stream. */
   established(connection: Connection): void;
+}
+
+/** A write under way: the next byte to take is `chunks[index][at]`. */
+export interface Waiting {
+  readonly chunks: readonly Uint8Array[];
+  index: number;
+  at: number;
+  readonly done: (error?: Error) => void;
 }
 
 const FIRST_WINDOW = 65_536;
 
 /**
- * All that is known of one connection (the TCB of RFC 9293): data alone. `receive.ts` changes it on what arrives,
- * `transmit.ts` on what goes out, `lifecycle.ts` on what the user and the timers want. Sequence numbers are signed
+ * All that is known of one connection (the TCB of RFC 9293): data alone. `receive.ts` and `acknowledge.ts` change it on
+ * what arrives, `transmit.ts` on what goes out, `lifecycle.ts` on what the user wants, `timers.ts` as time goes by. Sequence numbers are signed
  * 32-bit integers, times are milliseconds of the monotonic clock, 0 = not set.
  */
 export class Connection {
@@ -85,12 +102,16 @@ export class Connection {
   stream: TcpStream | undefined;
   /** Settles `connect`; called once. */
   settle: ((error?: Error) => void) | undefined;
+  /** In the queue of the next flush. */
   queued = false;
+  /** The stream was destroyed: what is left is to end the connection. */
+  detached = false;
 
   // What was agreed.
   mss: number;
   sackOk = false;
   timestamps = false;
+  scaled = false;
   sendScale = 0;
   receiveScale: number;
   readonly tsOffset: number;
@@ -112,7 +133,7 @@ export class Connection {
   finWanted = false;
   finSent = false;
   /** Part of a write that found no room, and what to call when it is done. */
-  waiting: { chunks: Uint8Array[]; at: number; done: () => void } | undefined;
+  waiting: Waiting | undefined;
   lastSent = 0;
 
   // Loss.
@@ -141,8 +162,10 @@ export class Connection {
   receiveBuffer: number;
   ahead: Reassembly | undefined;
   /** Bytes in order that the stream has not seen yet. */
-  arrived: Uint8Array[] = [];
-  arrivedBytes = 0;
+  readonly arrived = new ReceiveBuffer();
+  /** Sequence number of a FIN that was seen, also ahead of a gap; it counts once all before it is there. */
+  finAt = 0;
+  finSeen = false;
   finReceived = false;
   endPushed = false;
   ack = ACK_NONE;
@@ -164,7 +187,6 @@ export class Connection {
   /** Since when nothing that we sent was acknowledged. */
   stuckSince = 0;
   lingerAt = 0;
-  keepAlive = 0;
   keepAliveAt = 0;
   keepAliveProbes = 0;
   lastHeard: number;
@@ -195,7 +217,7 @@ export class Connection {
 
   /** Sequence number after the last byte that was sent, without the FIN. */
   get dataSent(): number {
-    return this.finSent ? (this.sendNext - 1) | 0 : this.sendNext;
+    return this.finSent && this.sendUna !== this.sendNext ? (this.sendNext - 1) | 0 : this.sendNext;
   }
 
   /** Bytes in the send buffer that were never sent. */
@@ -205,7 +227,7 @@ export class Connection {
 
   /** Bytes that the user has yet to take. */
   get unread(): number {
-    return this.arrivedBytes + (this.stream?.readableLength ?? 0);
+    return this.arrived.length + (this.stream?.readableLength ?? 0);
   }
 
   /** How much the send buffer may hold before writes wait: twice the congestion window keeps the pipe full. */

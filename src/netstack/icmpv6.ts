@@ -10,7 +10,14 @@ const ECHO_REPLY = 129;
 export type IcmpMessage =
   | { kind: "echo" }
   /** An error about a TCP segment that we are said to have sent; `sequence` tells whether we did. */
-  | { kind: "unreachable" | "too-big"; mtu: number; remote: Uint8Array; local: Uint8Array; ports: number; sequence: number };
+  | {
+      kind: "unreachable" | "too-big";
+      mtu: number;
+      remote: Uint8Array;
+      local: Uint8Array;
+      ports: number;
+      sequence: number;
+    };
 
 /** Reads a message; undefined when it is malformed, fails its checksum, or is of no interest to a host. */
 export function parseIcmp(packet: Uint8Array, { start, end }: Upper): IcmpMessage | undefined {
