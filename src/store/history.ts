@@ -11,9 +11,18 @@ export interface Change {
   readonly after?: Stored;
 }
 
+/** What is kept of the changes of one kind. */
+export interface HistoryLimits {
+  /** Default 10,000. */
+  readonly changes?: number;
+  /** Of the specs in them, roughly. Default 4 MiB. */
+  readonly bytes?: number;
+}
+
 interface Log {
   /** In order of revision. */
   changes: Change[];
+  bytes: number;
   /** Changes up to this revision are forgotten. */
   forgotten: number;
   waiting: Set<() => void>;
@@ -25,18 +34,23 @@ interface Log {
  */
 export class History {
   readonly #epoch: string;
-  readonly #limit: number;
+  readonly #start: { readonly revision: number; readonly epoch: string };
+  readonly #limits: Required<HistoryLimits>;
   readonly #logs = new Map<string, Log>();
   #revision: number;
   #floor: number;
   #closed = false;
 
-  /** `epoch` marks bookmarks of this history; `limit` bounds the changes kept of each kind. */
-  constructor(epoch: string, limit: number, revision: number) {
+  /**
+   * `epoch` marks bookmarks of this history, so that those of another (a backup that was brought back, then written to) are not taken for
+   * ours. `start` is where it begins: the last revision before, and the epoch that it was made in.
+   */
+  constructor(epoch: string, start: { revision: number; epoch: string }, limits: HistoryLimits = {}) {
     this.#epoch = epoch;
-    this.#limit = limit;
-    this.#revision = revision;
-    this.#floor = revision;
+    this.#start = start;
+    this.#limits = { changes: limits.changes ?? 10_000, bytes: limits.bytes ?? 4 << 20 };
+    this.#revision = start.revision;
+    this.#floor = start.revision;
   }
 
   get revision(): number {
@@ -44,17 +58,23 @@ export class History {
   }
 
   bookmark(revision: number = this.#revision): Bookmark {
-    return `${this.#epoch}.${revision}`;
+    return `${revision === this.#start.revision ? this.#start.epoch : this.#epoch}.${revision}`;
   }
 
   append(scope: string, change: Change): void {
     this.#revision = change.revision;
     const log = this.#log(scope);
     log.changes.push(change);
+    log.bytes += sizeOf(change);
     // Cut a quarter at a time: amortised O(1).
-    if (log.changes.length > this.#limit * 1.25) {
-      const cut = log.changes.splice(0, log.changes.length - this.#limit);
-      log.forgotten = cut.at(-1)?.revision ?? log.forgotten;
+    const { changes, bytes } = this.#limits;
+    if (log.changes.length > changes * 1.25 || log.bytes > bytes * 1.25) {
+      let cut = 0;
+      let left = log.bytes;
+      // The newest stays, however large it is.
+      while (cut < log.changes.length - 1 && (log.changes.length - cut > changes || left > bytes))
+        left -= sizeOf(log.changes[cut++]!);
+      forget(log, cut);
     }
     const waiting = log.waiting;
     log.waiting = new Set();
@@ -79,11 +99,9 @@ export class History {
 
   /** The revision of a bookmark; `out_of_range` when what followed it is not known any more, `invalid_argument` for other texts. */
   resume(scope: string, bookmark: Bookmark): number {
-    const match = /^([0-9a-f]+)\.(\d+)$/.exec(bookmark);
-    if (!match) throw new IchorError("invalid_argument", "this is not a bookmark of a watch");
-    const revision = Number(match[2]);
+    const revision = revisionOf(bookmark);
     const forgotten = Math.max(this.#floor, this.#logs.get(scope)?.forgotten ?? 0);
-    if (match[1] !== this.#epoch || revision < forgotten || revision > this.#revision) {
+    if (revision < forgotten || revision > this.#revision || bookmark !== this.bookmark(revision)) {
       throw new IchorError("out_of_range", "the history after this bookmark is not kept: start again with bootstrap");
     }
     return revision;
@@ -107,15 +125,15 @@ export class History {
     });
   }
 
+  /** Forgets what came before the bookmark; watches that have not read it yet end with `resource_exhausted`. */
   compact(bookmark: Bookmark): void {
-    const match = /^([0-9a-f]+)\.(\d+)$/.exec(bookmark);
-    if (match?.[1] !== this.#epoch) throw new IchorError("invalid_argument", "this is not a bookmark of this store");
-    const revision = Math.min(Number(match[2]), this.#revision);
+    const revision = revisionOf(bookmark);
+    if (revision > this.#revision || bookmark !== this.bookmark(revision))
+      throw new IchorError("out_of_range", "this bookmark is of another history");
     this.#floor = Math.max(this.#floor, revision);
     for (const log of this.#logs.values()) {
       const keep = log.changes.findIndex((change) => change.revision > revision);
-      log.changes.splice(0, keep === -1 ? log.changes.length : keep);
-      log.forgotten = Math.max(log.forgotten, revision);
+      forget(log, keep === -1 ? log.changes.length : keep);
     }
   }
 
@@ -127,9 +145,26 @@ export class History {
   #log(scope: string): Log {
     let log = this.#logs.get(scope);
     if (!log) {
-      log = { changes: [], forgotten: 0, waiting: new Set() };
+      log = { changes: [], bytes: 0, forgotten: 0, waiting: new Set() };
       this.#logs.set(scope, log);
     }
     return log;
   }
+}
+
+function forget(log: Log, count: number): void {
+  for (const change of log.changes.splice(0, count)) {
+    log.bytes -= sizeOf(change);
+    log.forgotten = change.revision;
+  }
+}
+
+function sizeOf({ before, after }: Change): number {
+  return 512 + (before?.spec.length ?? 0) + (after?.spec.length ?? 0);
+}
+
+function revisionOf(bookmark: Bookmark): number {
+  const match = /^[0-9a-f]+\.(\d{1,15})$/.exec(bookmark);
+  if (!match) throw new IchorError("invalid_argument", "this is not a bookmark of a watch");
+  return Number(match[1]);
 }

@@ -3,7 +3,7 @@ import type { Clock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import { matches, type Query } from "#resource/query.ts";
 import { type Key, keyText, type Metadata } from "#resource/resource.ts";
-import { type Change, History } from "./history.ts";
+import { type Change, History, type HistoryLimits } from "./history.ts";
 import type { Bookmark, Scope, Store, Stored, StoreEvent, WatchOptions, WriteOptions } from "./store.ts";
 
 /** Makes changes durable, all or none, in order. */
@@ -12,10 +12,12 @@ export type Persist = (changes: readonly Change[]) => Promise<void>;
 /** How a {@link MemoryStore} starts. */
 export interface MemoryOptions {
   readonly clock: Clock;
-  /** Changes kept for watches that resume, per kind. Default 10,000. */
-  readonly history?: number;
-  /** What is there already. */
-  readonly initial?: { readonly revision: number; readonly resources: Iterable<Stored> };
+  /** How much is kept for watches that resume or read slowly, per kind. Default 10,000 changes and 4 MiB of specs. */
+  readonly history?: HistoryLimits;
+  /** Marks the bookmarks of this run, hexadecimal; default random. */
+  readonly epoch?: string;
+  /** What is there already; `epoch` is that of the run that made the last write. */
+  readonly initial?: { readonly revision: number; readonly epoch: string; readonly resources: Iterable<Stored> };
   /** Called with each group of writes before it becomes visible; the store of tests has none. */
   readonly persist?: Persist;
 }
@@ -35,8 +37,8 @@ export class MemoryStore implements Store {
   readonly #persist: Persist | undefined;
   readonly #kinds = new Map<string, Map<string, Stored>>();
   readonly #history: History;
-  /** Resources as they will be once what is under way is durable; undefined = destroyed. */
-  readonly #coming = new Map<string, Stored | undefined>();
+  /** The last change of each resource that is on its way to being durable. */
+  readonly #coming = new Map<string, Change>();
   #queue: Waiting[] = [];
   #flushing: Promise<void> | undefined;
   #revision: number;
@@ -46,7 +48,9 @@ export class MemoryStore implements Store {
     this.#clock = options.clock;
     this.#persist = options.persist;
     this.#revision = options.initial?.revision ?? 0;
-    this.#history = new History(randomBytes(6).toString("hex"), options.history ?? 10_000, this.#revision);
+    const epoch = options.epoch ?? randomBytes(6).toString("hex");
+    const start = { revision: this.#revision, epoch: options.initial?.epoch ?? epoch };
+    this.#history = new History(epoch, start, options.history);
     for (const stored of options.initial?.resources ?? []) this.#scope(stored.metadata).set(stored.metadata.id, stored);
   }
 
@@ -72,7 +76,7 @@ export class MemoryStore implements Store {
       );
     const now = this.#clock.now();
     const next: Metadata = { ...metadata, version: 1, owner: options.owner ?? "", created: now, updated: now };
-    return this.#write({ metadata: next, spec: resource.spec });
+    return this.#write({ metadata: next, spec: own(resource.spec) });
   }
 
   async update(resource: Stored, options: WriteOptions = {}): Promise<Stored> {
@@ -82,10 +86,8 @@ export class MemoryStore implements Store {
     if (refusal || !before) return this.#refuse(metadata, refusal ?? notFound(metadata));
     const { owner, created } = before.metadata;
     const updated = this.#clock.now();
-    return this.#write(
-      { metadata: { ...metadata, version: before.metadata.version + 1, owner, created, updated }, spec: resource.spec },
-      before,
-    );
+    const next: Metadata = { ...metadata, version: before.metadata.version + 1, owner, created, updated };
+    return this.#write({ metadata: next, spec: own(resource.spec) }, before);
   }
 
   async destroy(key: Key, options: Pick<WriteOptions, "owner"> & { version?: number } = {}): Promise<void> {
@@ -141,7 +143,11 @@ export class MemoryStore implements Store {
     let after = start;
     if (existing) {
       const bookmark = this.#history.bookmark(start);
-      for (const resource of existing) yield { kind: "created", resource, bookmark };
+      for (const resource of existing) {
+        if (signal.aborted) return;
+        yield { kind: "created", resource, bookmark };
+      }
+      if (signal.aborted) return;
       yield { kind: "bootstrapped", bookmark };
     }
     while (!signal.aborted) {
@@ -158,8 +164,8 @@ export class MemoryStore implements Store {
           selects(change.after),
           this.#history.bookmark(change.revision),
         );
-        if (event) yield event;
         if (signal.aborted) return;
+        if (event) yield event;
       }
     }
   }
@@ -169,8 +175,8 @@ export class MemoryStore implements Store {
   }
 
   async close(): Promise<void> {
-    await this.#flushing;
     this.#closed = true;
+    await this.#flushing;
     this.#history.close();
   }
 
@@ -182,7 +188,8 @@ export class MemoryStore implements Store {
   #latest(key: Key): Stored | undefined {
     this.#open();
     const text = keyText(key);
-    return this.#coming.has(text) ? this.#coming.get(text) : this.#kinds.get(scopeText(key))?.get(key.id);
+    const coming = this.#coming.get(text);
+    return coming ? coming.after : this.#kinds.get(scopeText(key))?.get(key.id);
   }
 
   /** A caller that lost against a write on its way must see that write when it looks again, or it would spin. */
@@ -201,7 +208,7 @@ export class MemoryStore implements Store {
       this.#publish(change);
       return Promise.resolve();
     }
-    this.#coming.set(keyText(change.key), change.after);
+    this.#coming.set(keyText(change.key), change);
     return new Promise((resolve, reject) => {
       this.#queue.push({ change, resolve, reject });
       this.#flushing ??= this.#flush(this.#persist!);
@@ -209,11 +216,12 @@ export class MemoryStore implements Store {
   }
 
   async #flush(persist: Persist): Promise<void> {
-    // Writers of the same turn share a group.
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    while (this.#queue.length > 0) {
+    for (;;) {
+      // Writers of the same turn share a group, also those that were just answered and write again.
+      await new Promise<void>((resolve) => setImmediate(resolve));
       const group = this.#queue;
       this.#queue = [];
+      if (group.length === 0) break;
       try {
         await persist(group.map(({ change }) => change));
       } catch (error) {
@@ -223,13 +231,12 @@ export class MemoryStore implements Store {
         this.#coming.clear();
         break;
       }
-      for (const { change } of group) {
+      for (const { change, resolve } of group) {
         const text = keyText(change.key);
-        if (this.#coming.get(text) === change.after && !this.#queue.some((other) => keyText(other.change.key) === text))
-          this.#coming.delete(text);
+        if (this.#coming.get(text) === change) this.#coming.delete(text);
         this.#publish(change);
+        resolve();
       }
-      for (const { resolve } of group) resolve();
     }
     this.#flushing = undefined;
   }
@@ -254,6 +261,11 @@ export class MemoryStore implements Store {
   #open(): void {
     if (this.#closed) throw new IchorError("unavailable", "the store is closed");
   }
+}
+
+/** A piece of a larger buffer (a request's body) would keep all of it alive. */
+function own(spec: Uint8Array): Uint8Array {
+  return spec.byteLength === spec.buffer.byteLength ? spec : new Uint8Array(spec);
 }
 
 function scopeText(scope: Scope): string {

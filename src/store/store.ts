@@ -13,7 +13,7 @@ export interface Scope {
   readonly type: string;
 }
 
-/** An opaque place in the history of a store. Texts of one store compare by `compareBookmarks` of nobody: only resume from them. */
+/** An opaque place in the history of a store: made only to resume from, not to be compared. */
 export type Bookmark = string;
 
 /** What a watch tells. A filtered watch tells `created` and `destroyed` when a resource moves into or out of the query. */
@@ -47,7 +47,8 @@ export interface WriteOptions {
 /**
  * The core that every backend implements. Each write is atomic and durable before its promise resolves. Errors:
  * `already_exists` (create), `not_found` (update, destroy), `failed_precondition` (update: another version; destroy: finalizers
- * remain), `permission_denied` (another owner), `invalid_argument` (another phase).
+ * remain), `permission_denied` (another owner), `invalid_argument` (another phase); from backends that keep things on a disk also
+ * `resource_exhausted` (it is full: nothing was changed) and `unavailable`.
  *
  * Kept to what etcd can do: revisions, compare-and-set, watch from a revision, compaction.
  */
@@ -63,10 +64,10 @@ export interface Store {
   destroy(key: Key, options?: Pick<WriteOptions, "owner"> & { version?: number }): Promise<void>;
   /**
    * Events in the order of the writes, none lost, none twice. The iterator ends when the signal aborts. A reader that falls too far
-   * behind gets `resource_exhausted` thrown: resume from its last bookmark.
+   * behind gets `resource_exhausted` thrown: start again with bootstrap.
    */
   watch(scope: Scope, options: WatchOptions): AsyncIterable<StoreEvent>;
-  /** Forgets history before `bookmark`; current resources stay. */
+  /** Forgets history before `bookmark`; current resources stay. `out_of_range` when it is not of this history. */
   compact(bookmark: Bookmark): Promise<void>;
   /** Ends watches and releases files. Later calls throw `unavailable`. */
   close(): Promise<void>;
