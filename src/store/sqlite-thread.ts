@@ -22,6 +22,8 @@ export class SqliteThread {
   readonly #worker: Worker;
   readonly #pending: Pending[] = [];
   #dead: IchorError | undefined;
+  /** True while its end would be a surprise. */
+  #open = false;
 
   /** `onRows` gets what is in the file; `onDeath` is told when the thread ends unasked: nothing can be written any more. */
   static async open(
@@ -30,15 +32,9 @@ export class SqliteThread {
     onDeath: (error: IchorError) => void,
   ): Promise<{ thread: SqliteThread; head: Head }> {
     const thread = new SqliteThread(path, onRows, onDeath);
-    try {
-      const answer = await thread.#wait();
-      if (answer.kind !== "ready") throw new IchorError("internal", "the database thread did not start");
-      return { thread, head: answer.head };
-    } catch (error) {
-      // It ends by itself, and nobody needs to hear of it twice.
-      thread.#dead ??= new IchorError("unavailable", "the store is closed");
-      throw error;
-    }
+    const answer = await thread.#wait();
+    if (answer.kind !== "ready") throw new IchorError("internal", "the database thread did not start");
+    return { thread, head: answer.head };
   }
 
   private constructor(path: string, onRows: (rows: Rows) => void, onDeath: (error: IchorError) => void) {
@@ -52,12 +48,13 @@ export class SqliteThread {
       if (this.#dead) return;
       this.#dead = new IchorError("unavailable", `the thread that writes "${path}" has ended: start again`, { cause });
       for (const { reject } of this.#pending.splice(0)) reject(this.#dead);
-      onDeath(this.#dead);
+      if (this.#open) onDeath(this.#dead);
     };
     this.#worker.on("error", die);
     this.#worker.on("exit", () => die());
     this.#worker.on("message", (answer: Answer) => {
       if (answer.kind === "rows") return onRows(answer);
+      if (answer.kind === "ready") this.#open = true;
       const pending = this.#pending.shift();
       if (this.#pending.length === 0) this.#worker.unref();
       if (answer.kind === "failed")
@@ -74,9 +71,9 @@ export class SqliteThread {
   /** Closes the file and ends the thread. */
   async close(): Promise<void> {
     if (this.#dead) return;
+    this.#open = false;
     const exit = new Promise((resolve) => this.#worker.once("exit", resolve));
     await this.#ask({ kind: "close" });
-    this.#dead = new IchorError("unavailable", "the store is closed");
     this.#worker.ref();
     await exit;
   }

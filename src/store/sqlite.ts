@@ -82,15 +82,16 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
 /** The memory and the thread behind it, closed together. */
 class SqliteStore extends MemoryStore {
   readonly #thread: SqliteThread;
+  #closing: Promise<void> | undefined;
 
   constructor(options: MemoryOptions, thread: SqliteThread) {
     super(options);
     this.#thread = thread;
   }
 
-  override async close(): Promise<void> {
-    await super.close();
-    await this.#thread.close();
+  override close(): Promise<void> {
+    this.#closing ??= super.close().then(() => this.#thread.close());
+    return this.#closing;
   }
 }
 

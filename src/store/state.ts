@@ -4,7 +4,7 @@ import { IchorError } from "#lib/errors.ts";
 import type { Kind } from "#resource/kind.ts";
 import type { Query } from "#resource/query.ts";
 import { type Key, type Metadata, newMetadata, type Resource } from "#resource/resource.ts";
-import type { Bookmark, Store, Stored, WatchOptions, WriteOptions } from "./store.ts";
+import type { Bookmark, Store, Stored, StoreEvent, WatchOptions, WriteOptions } from "./store.ts";
 
 /** A watch event with the spec decoded. */
 export type Event<S extends Message> =
@@ -87,7 +87,7 @@ export class State {
     }
   }
 
-  /** Update, or create from an empty spec where there is none. */
+  /** Update, or create from an empty spec where there is none. Where the edit says false and there is none, the answer has version 0. */
   async modify<S extends Message>(
     kind: Kind<S>,
     id: string,
@@ -104,7 +104,8 @@ export class State {
         }
       }
       const blank: Stored = { metadata: newMetadata(kind.key(id)), spec: new Uint8Array() };
-      const next = applyEdit(kind, blank, edit) ?? blank;
+      const next = applyEdit(kind, blank, edit);
+      if (!next) return decode(kind, blank);
       try {
         return decode(kind, await this.store.create(next, { owner: this.owner }));
       } catch (error) {
@@ -140,13 +141,9 @@ export class State {
     await this.#editFinalizers(key, (set) => set.delete(finalizer), "any");
   }
 
-  async *watch<S extends Message>(kind: Kind<S>, options: WatchOptions): AsyncGenerator<Event<S>> {
-    for await (const event of this.store.watch(kind, options)) {
-      if (event.kind === "bootstrapped") yield event;
-      else if (event.kind === "updated")
-        yield { ...event, resource: decode(kind, event.resource), old: decode(kind, event.old) };
-      else yield { ...event, resource: decode(kind, event.resource) };
-    }
+  /** As the store's, decoded. The place is taken at the call. */
+  watch<S extends Message>(kind: Kind<S>, options: WatchOptions): AsyncGenerator<Event<S>> {
+    return decodeAll(kind, this.store.watch(kind, options));
   }
 
   /** Waits until `test` holds for the resource (undefined = it does not exist) and answers it. */
@@ -224,11 +221,23 @@ export function decode<S extends Message>(kind: Kind<S>, stored: Stored): Resour
   }
 }
 
+async function* decodeAll<S extends Message>(
+  kind: Kind<S>,
+  events: AsyncIterable<StoreEvent>,
+): AsyncGenerator<Event<S>> {
+  for await (const event of events) {
+    if (event.kind === "bootstrapped") yield event;
+    else if (event.kind === "updated")
+      yield { ...event, resource: decode(kind, event.resource), old: decode(kind, event.old) };
+    else yield { ...event, resource: decode(kind, event.resource) };
+  }
+}
+
 /** The edited record, or undefined when nothing changed. */
 function applyEdit<S extends Message>(kind: Kind<S>, current: Stored, edit: Edit<S>): Stored | undefined {
   const { metadata } = current;
   const draft: Draft<S> = {
-    spec: fromBinary(kind.spec, current.spec),
+    spec: decode(kind, current).spec,
     labels: { ...metadata.labels },
     annotations: { ...metadata.annotations },
     finalizers: new Set(metadata.finalizers),
