@@ -17,7 +17,7 @@ import { authenticate, authorize, type User } from "./user.ts";
 import { startWatch } from "./watch.ts";
 
 /** A request of either HTTP version. */
-export type Request = (IncomingMessage | Http2ServerRequest) & { readonly url?: string; readonly method?: string };
+export type Request = IncomingMessage | Http2ServerRequest;
 /** An answer of either HTTP version. */
 export type Response = ServerResponse | Http2ServerResponse;
 

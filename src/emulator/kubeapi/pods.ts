@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Http2ServerResponse } from "node:http2";
 import type { Boot } from "#emulator/boot.ts";
 import type { KubeObject, KubeObjects } from "./objects.ts";
 import type { Target } from "./request.ts";
@@ -45,7 +46,7 @@ export function podLog(
   objects: KubeObjects,
   target: Target,
   query: URLSearchParams,
-  response: { setHeader: ServerResponse["setHeader"] } & object,
+  response: ServerResponse | Http2ServerResponse,
 ): void {
   const { pod, container } = podOf(objects, target, query);
   const out = response as ServerResponse;

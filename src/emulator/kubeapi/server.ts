@@ -8,7 +8,7 @@ import type { Cluster } from "#emulator/cluster.ts";
 import { type Network, ports } from "#emulator/network.ts";
 import { issue } from "#emulator/pki.ts";
 import { upgradePod } from "./exec.ts";
-import { handleKube, type Request } from "./handler.ts";
+import { handleKube } from "./handler.ts";
 import { seedObjects } from "./seed.ts";
 import { startWorkloads } from "./workloads.ts";
 
@@ -38,7 +38,7 @@ http2.on("session", (session) => {
 });
 http2.on("request", (request: Http2ServerRequest, response) => {
   const found = request.stream.session && sessions.get(request.stream.session);
-  if (found) void handleKube(found.boot, found.cluster, found.socket, request as unknown as Request, response);
+  if (found) void handleKube(found.boot, found.cluster, found.socket, request, response);
   else request.stream.close();
 });
 
