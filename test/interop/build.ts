@@ -1,20 +1,39 @@
 // Builds others' programs from the Go module proxy: `await goTool("talosctl")` answers the path of the binary, built once and kept under
 // .cache/interop. Each folder here with a go.mod is one set of tools.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const cache = join(here, "../../.cache/interop");
 
-/** Tool -> folder of its go.mod, package, and settings of the build. */
-const tools: Record<string, { folder: string; target: string; flags?: string[] }> = {
+/** Folder of its go.mod, package, and settings of the build. */
+interface Tool {
+  readonly folder: string;
+  readonly target: string;
+  readonly flags?: readonly string[];
+}
+
+const tools: Record<string, Tool> = {
   talosctl: {
     folder: "talosctl",
     target: "github.com/siderolabs/talos/cmd/talosctl",
     flags: ["-ldflags", "-X github.com/siderolabs/talos/pkg/machinery/version.Tag=v1.13.0"],
   },
+  "siderolink-agent": {
+    folder: "siderolink-machine",
+    target: "github.com/siderolabs/siderolink/cmd/siderolink-agent",
+  },
+  "kube-apiserver": {
+    folder: "kube-apiserver",
+    target: "k8s.io/kubernetes/cmd/kube-apiserver",
+    flags: ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.1"],
+  },
+  etcd: { folder: "etcd", target: "go.etcd.io/etcd/server/v3" },
+  "siderolink-machine": { folder: "siderolink-machine", target: "." },
 };
 
 /** The path of a tool, or why it is not to be had here: give that to `t.skip`. */
@@ -23,7 +42,7 @@ export async function goTool(name: string): Promise<{ path: string } | { skip: s
   if (!tool) throw new Error(`there is no tool ${name}; there are ${Object.keys(tools).join(", ")}`);
   const folder = join(here, tool.folder);
   const path = join(cache, name);
-  const stamp = `${readFileSync(join(folder, "go.mod"))}${existsSync(join(folder, "go.sum")) ? readFileSync(join(folder, "go.sum")) : ""}`;
+  const stamp = stampOf(folder, tool);
   if (existsSync(path) && readIf(`${path}.stamp`) === stamp) return { path };
   if ((await run("go", ["version"], here)).code !== 0) return { skip: "Go is not installed" };
   mkdirSync(cache, { recursive: true });
@@ -31,9 +50,10 @@ export async function goTool(name: string): Promise<{ path: string } | { skip: s
   try {
     if (existsSync(path) && readIf(`${path}.stamp`) === stamp) return { path };
     process.stderr.write(`building ${name} (some minutes, once)\n`);
+    // Builds of this size leave nothing of a small machine to others unless told to.
     const { code, output } = await run(
-      "go",
-      ["build", "-trimpath", ...(tool.flags ?? []), "-o", `${path}.new`, tool.target],
+      "nice",
+      ["go", "build", "-trimpath", ...(tool.flags ?? []), "-o", `${path}.new`, tool.target],
       folder,
     );
     if (code !== 0) return { skip: `building ${name} failed: ${output.trim().split("\n").slice(-5).join(" | ")}` };
@@ -43,6 +63,16 @@ export async function goTool(name: string): Promise<{ path: string } | { skip: s
   } finally {
     unlock();
   }
+}
+
+/** All that the binary is made of: one of another stamp is built anew. */
+function stampOf(folder: string, tool: Tool): string {
+  const own = readdirSync(folder).filter(
+    (name) => name.endsWith(".mod") || name.endsWith(".sum") || name.endsWith(".go"),
+  );
+  const hash = createHash("sha256").update(JSON.stringify([tool.target, tool.flags]));
+  for (const name of own.sort()) hash.update(`${name}\0`).update(readFileSync(join(folder, name)));
+  return hash.digest("hex");
 }
 
 function readIf(file: string): string | undefined {
@@ -64,22 +94,34 @@ function run(command: string, args: string[], cwd: string): Promise<{ code: numb
   });
 }
 
-/** One build at a time; a lock whose holder is gone is taken over. */
+/** One build at a time, of all processes; a lock whose holder is gone is taken over. */
 async function lock(file: string): Promise<() => void> {
   for (;;) {
     try {
       writeFileSync(file, String(process.pid), { flag: "wx" });
       return () => rmSync(file, { force: true });
     } catch {
-      const holder = Number(readIf(file));
-      try {
-        if (holder) process.kill(holder, 0);
-        else rmSync(file, { force: true });
-      } catch {
-        rmSync(file, { force: true });
-      }
-      await new Promise((resolve) => setImmediate(resolve));
+      if (isStale(file)) rmSync(file, { force: true });
+      else await sleep(200);
     }
+  }
+}
+
+function isStale(file: string): boolean {
+  const { text, age } = (() => {
+    try {
+      return { text: readFileSync(file, "utf8"), age: Date.now() - statSync(file).mtimeMs };
+    } catch {
+      return { text: "", age: 0 };
+    }
+  })();
+  // Made, but not written yet.
+  if (text === "") return age > 10_000;
+  try {
+    process.kill(Number(text), 0);
+    return false;
+  } catch {
+    return true;
   }
 }
 
