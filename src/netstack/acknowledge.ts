@@ -89,19 +89,18 @@ function recovering(c: Connection, count: number, now: number): void {
   }
 }
 
+/** Takes a round-trip sample where the acknowledgement allows one (RFC 7323 4, RFC 6298 3). */
 function measure(c: Connection, s: Segment, now: number): void {
-  if (c.timestamps && s.timestamps && s.tsecr !== 0) {
+  c.rto.progress();
+  if (c.timestamps) {
+    // An echo from before the retransmission means that only its acknowledgement was late: that is no round trip.
+    if (s.tsecr === 0 || (c.recovery !== RECOVER_NONE && since(s.tsecr, c.timestamp(c.retransmittedAt)) < 0)) return;
     const rtt = since(c.timestamp(now), s.tsecr);
-    if (rtt >= 0 && rtt < 300_000) {
-      c.rto.sample(rtt);
-      return;
-    }
+    if (rtt >= 0 && rtt < 300_000) c.rto.sample(rtt);
   } else if (c.timedAt !== 0 && since(s.ack, c.timedSeq) >= 0) {
     c.rto.sample(now - c.timedAt);
     c.timedAt = 0;
-    return;
   }
-  c.rto.progress();
 }
 
 /** Fast retransmit on three duplicates, or when SACK shows enough beyond a gap. */

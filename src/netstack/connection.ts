@@ -145,6 +145,7 @@ export class Connection {
   highRetransmit = 0;
   lostEdge = 0;
   retransmitNow = false;
+  retransmittedAt = 0;
   /** Duplicate acknowledgements in a row, and the bytes that they stand for without SACK. */
   duplicates = 0;
   duplicateBytes = 0;

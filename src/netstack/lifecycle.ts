@@ -46,11 +46,8 @@ export function abort(c: Connection, error: Error | undefined, options: { reset:
 
 /** The peer sent RST. */
 export function reset(c: Connection): void {
-  // It has what it wanted, and what comes late does not matter.
-  if (c.state === TIME_WAIT) {
-    finish(c);
-    return;
-  }
+  // What comes late must not cut short the time of waiting (RFC 1337).
+  if (c.state === TIME_WAIT) return;
   const what = c.state === SYN_SENT ? "refused" : "reset by the peer";
   abort(c, new IchorError("unavailable", `connection to ${peerName(c)} ${what}`), { reset: false });
 }

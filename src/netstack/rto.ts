@@ -9,7 +9,7 @@ export class Rto {
   #variation = 0;
   #backoff = 0;
 
-  /** A round trip took `rtt` ms; also ends the backing off. */
+  /** A round trip took `rtt` ms. */
   sample(rtt: number): void {
     const value = Math.max(rtt, 0.1);
     if (this.srtt === 0) {
@@ -19,7 +19,6 @@ export class Rto {
       this.#variation += (Math.abs(this.srtt - value) - this.#variation) / 4;
       this.srtt += (value - this.srtt) / 8;
     }
-    this.#backoff = 0;
   }
 
   /** The timer expired: the next one takes twice as long. */
@@ -27,7 +26,7 @@ export class Rto {
     if (this.#backoff < 16) this.#backoff++;
   }
 
-  /** New data was acknowledged. */
+  /** New data was acknowledged: ends the backing off. */
   progress(): void {
     this.#backoff = 0;
   }

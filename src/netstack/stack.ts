@@ -305,7 +305,10 @@ export class Stack {
 
   #forgotten(c: Connection): void {
     this.#table.delete(c);
-    this.#timeWait.delete(c);
+    if (this.#timeWait.delete(c) && this.#timeWait.size === 0) {
+      this.#timeWaitTimer?.cancel();
+      this.#timeWaitTimer = undefined;
+    }
     this.#delayed.delete(c);
     if (!c.active) this.#listeners.get(c.localPort)?.half.delete(c);
     // What arrived is still to be read.

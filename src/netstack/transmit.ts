@@ -33,6 +33,7 @@ export function output(c: Connection, now: number): void {
       if (!c.retransmitNow && pipe + length > cwnd) break;
       c.retransmitNow = false;
       c.timedAt = 0;
+      c.retransmittedAt = now;
       c.highRetransmit = (hole[0] + length) | 0;
       pipe += length;
       sendData(c, hole[0], length, c.finSent && c.highRetransmit === c.dataSent, now);

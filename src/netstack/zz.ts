@@ -1,0 +1,10 @@
+import { Pair } from "./testing.ts";
+import { parseIPv6 } from "./ipv6.ts"; import { parseSegment } from "./segment.ts";
+const net = new Pair({weather:{"loss":0.15,"duplicate":0,"delay":0,"jitter":0,"seed":-237053823}, limits:{receive:5000}});
+let base: any = {};
+net.filter = (p, from) => { const s = parseSegment(p, parseIPv6(p)!)!; base[from] ??= s.seq; const o = from==="a"?"b":"a";
+ console.log(net.clock.monotonic().toFixed(1), from, "seq", (s.seq-base[from])|0, "ack", base[o]===undefined?"-":(s.ack-base[o])|0, "len", s.end-s.start, "win", s.window, "fl", s.flags, s.sack?.map(x=>(x-base[o])|0).join(",")??""); return true; };
+let done=false, sc=false;
+net.b.listen(80,(s)=>{s.allowHalfOpen=true;s.resume(); s.on("error",e=>console.log("B",e.message));s.on("close",()=>{sc=true}); for(let i=0;i<16;i++) s.write(Buffer.alloc(10419));s.end();});
+net.a.connect("fd00::b",80).then(s=>{s.allowHalfOpen=true;s.end();s.resume(); s.on("error",e=>console.log("A",e.message)); s.on("close",()=>{done=true});});
+await net.until(()=>done&&sc);
