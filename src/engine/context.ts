@@ -1,6 +1,7 @@
 import type { Clock } from "#lib/clock.ts";
-import { IchorError } from "#lib/errors.ts";
+import { codeOf, IchorError } from "#lib/errors.ts";
 import type { Logger } from "#lib/log.ts";
+import type { Key } from "#resource/resource.ts";
 import type { State } from "#store/state.ts";
 import type { Context, Controller, Reader } from "./controller.ts";
 
@@ -31,10 +32,17 @@ interface Surroundings {
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly again: (ms: number) => void;
+  /** Notes, or strikes out, that this key waits for an output to be let go by others. */
+  readonly leaving: (output: Key, on: boolean) => void;
 }
 
 /** What a reconciler gets: see {@link Context}. */
-export function makeContext(controller: Controller, state: State, surroundings: Surroundings): Context {
+export function makeContext(
+  controller: Controller,
+  state: State,
+  reader: Reader,
+  { leaving, ...surroundings }: Surroundings,
+): Context {
   const own = state.as(controller.name);
   const outputs = new Set(controller.outputs.map(({ kind }) => kind.type));
   const checkOutput = (type: string) => {
@@ -42,7 +50,7 @@ export function makeContext(controller: Controller, state: State, surroundings: 
       throw new IchorError("permission_denied", `${controller.name} writes ${type} without declaring it`);
   };
   return {
-    ...restrictReader(controller, state),
+    ...reader,
     ...surroundings,
     async modify(kind, id, edit) {
       checkOutput(kind.type);
@@ -51,16 +59,18 @@ export function makeContext(controller: Controller, state: State, surroundings: 
     async remove(kind, id) {
       checkOutput(kind.type);
       const key = kind.key(id);
+      // Noted before it is looked at: a release in between would be missed.
+      leaving(key, true);
       try {
         if (!(await own.teardown(key))) return false;
         await own.destroy(key);
-        return true;
       } catch (error) {
-        if (error instanceof IchorError && error.code === "not_found") return true;
-        // Somebody held it in between: its release wakes us.
-        if (error instanceof IchorError && error.code === "failed_precondition") return false;
-        throw error;
+        // Somebody held it in between: the release wakes us.
+        if (codeOf(error) === "failed_precondition") return false;
+        if (codeOf(error) !== "not_found") throw error;
       }
+      leaving(key, false);
+      return true;
     },
     async hold(key) {
       if (!controller.inputs.some((input) => input.holds && input.kind.type === key.type)) {

@@ -6,12 +6,15 @@ import type { Query } from "#resource/query.ts";
 import type { Key, Metadata, Resource } from "#resource/resource.ts";
 import type { Draft } from "#store/state.ts";
 
-/** A kind that wakes a controller. */
+/**
+ * A kind that wakes a controller: whenever a resource of it is created, changed or destroyed, and at the start for each that exists. Only
+ * the coming and going of finalizers on a running resource wakes nobody.
+ */
 export interface Input {
   readonly kind: AnyKind;
   /**
-   * Which keys of the controller a change of this resource concerns; default: its id. Called with the metadata before and after a
-   * change. May read the store through `reader`.
+   * Which keys of the controller a change of this resource concerns; default: its id. Called with the metadata after a change, and
+   * with that before it where labels or annotations differ. May read the store through `reader`. A throw is retried like a failed key.
    */
   readonly wakes?: (metadata: Metadata, reader: Reader) => readonly string[] | Promise<readonly string[]>;
   /** True when the controller puts its finalizer on resources of this kind (it then may use `hold` and `release` on them). */
@@ -34,9 +37,12 @@ export interface Reader {
 export interface Context extends Reader {
   /** Creates or edits an output resource that this controller owns. An edit without effect writes nothing. */
   modify<S extends Message>(kind: Kind<S>, id: string, edit: (draft: Draft<S>) => void | boolean): Promise<Resource<S>>;
-  /** Tears an output down and destroys it once no finalizer holds it. True when it is gone. */
+  /**
+   * Tears an output down and destroys it once no finalizer holds it. True when it is gone; else the key is woken when the last
+   * finalizer goes: call it again then.
+   */
   remove(kind: AnyKind, id: string): Promise<boolean>;
-  /** Puts the controller's finalizer on an input declared with `holds`. */
+  /** Puts the controller's finalizer on an input declared with `holds`; `invalid_argument` when it is being torn down already. */
   hold(key: Key): Promise<void>;
   /** Takes it off; gone is fine. */
   release(key: Key): Promise<void>;

@@ -1,16 +1,16 @@
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
 import { sleep } from "#lib/abort.ts";
 import { backoffDelay } from "#lib/backoff.ts";
 import type { Clock } from "#lib/clock.ts";
-import { IchorError, messageOf } from "#lib/errors.ts";
+import { codeOf, IchorError, messageOf } from "#lib/errors.ts";
 import type { Logger } from "#lib/log.ts";
 import type { AnyKind } from "#resource/kind.ts";
 import type { Metadata } from "#resource/resource.ts";
 import { State } from "#store/state.ts";
-import type { Bookmark, Store } from "#store/store.ts";
-import { makeContext, restrictReader } from "./context.ts";
+import type { Bookmark, Store, Stored, StoreEvent } from "#store/store.ts";
 import type { Controller, Input } from "./controller.ts";
-import { type Failing, KeyedQueue } from "./queue.ts";
+import { makeMetrics } from "./metrics.ts";
+import { type ControllerState, Runner } from "./runner.ts";
 
 /** What an engine runs with. */
 export interface EngineOptions {
@@ -21,26 +21,14 @@ export interface EngineOptions {
   readonly metrics?: Registry;
 }
 
-/** How a controller stands. */
-export interface ControllerState {
-  readonly name: string;
-  readonly purpose: string;
-  readonly queued: number;
-  readonly running: number;
-  readonly reconciles: number;
-  readonly failures: number;
-  readonly failing: readonly Failing[];
+/** A kind that is watched, and for whom. */
+interface Watched {
+  readonly kind: AnyKind;
+  readonly readers: { readonly runner: Runner; readonly input: Input }[];
+  readonly writers: Runner[];
+  /** What was seen last, so that what goes while the watch is broken is not missed. */
+  readonly known: Map<string, Metadata>;
 }
-
-interface Running {
-  readonly controller: Controller;
-  readonly queue: KeyedQueue;
-  reconciles: number;
-  failures: number;
-}
-
-/** The longest time for one key unless the controller says otherwise. */
-const defaultTimeout = 120_000;
 
 /**
  * Runs controllers: one watch per kind shared by all, a keyed queue per controller. What a change costs depends on the controllers
@@ -48,76 +36,66 @@ const defaultTimeout = 120_000;
  */
 export class Engine {
   readonly #options: EngineOptions;
-  readonly #state: State;
   readonly #stop = new AbortController();
-  readonly #running: readonly Running[];
+  readonly #runners: ReadonlyMap<string, Runner>;
   readonly #listeners = new Set<(name: string) => void>();
   #watches: Promise<unknown> = Promise.resolve();
 
   /** Throws `invalid_argument` when two controllers have one name, or write one kind without sharing it. */
   constructor(options: EngineOptions) {
     this.#options = options;
-    this.#state = new State(options.store);
     checkOwners(options.controllers);
-    const metrics = options.metrics && makeMetrics(options.metrics);
-    this.#running = options.controllers.map((controller) => {
-      const running: Running = {
-        controller,
-        queue: this.#queue(controller, (error, ms) => {
-          running.reconciles++;
-          if (error !== undefined) {
-            running.failures++;
-            if (!this.#stop.signal.aborted)
-              options.log.warn({ controller: controller.name, error: messageOf(error) }, "reconcile failed");
-          }
-          metrics?.done(controller.name, error !== undefined, ms, running.queue.queued);
-          for (const listener of this.#listeners) listener(controller.name);
-        }),
-        reconciles: 0,
-        failures: 0,
-      };
-      return running;
-    });
+    const { store, clock, log } = options;
+    const state = new State(store);
+    const measure = options.metrics && makeMetrics(options.metrics, () => this.status());
+    this.#runners = new Map(
+      options.controllers.map((controller) => {
+        const { name } = controller;
+        const onDone = (failed: boolean, seconds: number) => {
+          measure?.(name, failed, seconds);
+          for (const listener of this.#listeners) callSafely(listener, name, log);
+        };
+        return [name, new Runner({ controller, state, clock, log, signal: this.#stop.signal, onDone })];
+      }),
+    );
   }
 
   /** Wakes every key that exists, then goes on with changes. */
   start(): void {
-    const byKind = new Map<string, { kind: AnyKind; wakes: { running: Running; input: Input }[] }>();
-    for (const running of this.#running) {
-      for (const input of running.controller.inputs) {
-        const entry = byKind.get(input.kind.type) ?? { kind: input.kind, wakes: [] };
-        entry.wakes.push({ running, input });
-        byKind.set(input.kind.type, entry);
-      }
+    const watched = new Map<string, Watched>();
+    const at = (kind: AnyKind): Watched => {
+      const entry = watched.get(kind.type) ?? { kind, readers: [], writers: [], known: new Map() };
+      watched.set(kind.type, entry);
+      return entry;
+    };
+    for (const runner of this.#runners.values()) {
+      for (const input of runner.controller.inputs) at(input.kind).readers.push({ runner, input });
+      for (const { kind } of runner.controller.outputs) at(kind).writers.push(runner);
+      runner.startResync();
     }
-    this.#watches = Promise.all([...byKind.values()].map(({ kind, wakes }) => this.#watch(kind, wakes)));
-    for (const running of this.#running) this.#resync(running);
+    this.#watches = Promise.all([...watched.values()].map((entry) => this.#watch(entry)));
   }
 
   /** Stops what runs and closes the controllers. */
   async stop(): Promise<void> {
     this.#stop.abort(new IchorError("aborted", "the plane is stopping"));
-    await Promise.all(this.#running.map(({ queue }) => queue.stop()));
-    await this.#watches;
-    await Promise.all(this.#running.map(({ controller }) => controller.close?.()));
+    await Promise.all([this.#watches, ...this.#runners.values().map((runner) => runner.stop())]);
+    await Promise.all(this.#runners.values().map(({ controller }) => controller.close?.()));
   }
 
-  /** How every controller stands, at most 20 failing keys each. */
+  /** How every controller stands: plain numbers, for metrics and the console. */
   status(): ControllerState[] {
-    return this.#running.map(({ controller, queue, reconciles, failures }) => ({
-      name: controller.name,
-      purpose: controller.purpose,
-      queued: queue.queued,
-      running: queue.running,
-      reconciles,
-      failures,
-      failing: queue.failing.slice(0, 20),
-    }));
+    return [...this.#runners.values().map((runner) => runner.status())];
   }
 
-  /** Keys of a controller that fail now. */
+  /** How many keys of a controller fail; cheap. */
   failing(name: string): number {
-    return this.#running.find(({ controller }) => controller.name === name)?.queue.failing.length ?? 0;
+    return this.#runners.get(name)?.failing ?? 0;
+  }
+
+  /** True when no key of any controller waits for its turn or runs; those that wait for a time do not count. */
+  get idle(): boolean {
+    return this.#runners.values().every(({ idle }) => idle);
   }
 
   /** Calls back with a controller's name after each of its reconciles; answers how to stop that. */
@@ -126,82 +104,73 @@ export class Engine {
     return () => this.#listeners.delete(listener);
   }
 
-  #queue(controller: Controller, onDone: (error: unknown, ms: number) => void): KeyedQueue {
-    const { clock, log } = this.#options;
-    return new KeyedQueue({
-      clock,
-      concurrency: controller.concurrency ?? 1,
-      onDone: (_key, error, ms) => onDone(error, ms),
-      work: async (key, again) => {
-        const limit = new AbortController();
-        const ms = controller.timeout ?? defaultTimeout;
-        const timer = clock.after(ms, () =>
-          limit.abort(new IchorError("deadline_exceeded", `took longer than ${ms / 1000} s`)),
-        );
-        const signal = AbortSignal.any([this.#stop.signal, limit.signal]);
-        try {
-          await controller.reconcile(
-            key,
-            makeContext(controller, this.#state, {
-              clock,
-              log: log.child({ controller: controller.name, key }),
-              signal,
-              again,
-            }),
-          );
-        } catch (error) {
-          // What an aborted call throws says less than why it was aborted.
-          throw limit.signal.aborted ? limit.signal.reason : error;
-        } finally {
-          timer.cancel();
-        }
-      },
-    });
-  }
-
-  async #watch(kind: AnyKind, wakes: readonly { running: Running; input: Input }[]): Promise<void> {
-    const signal = this.#stop.signal;
+  async #watch(watched: Watched): Promise<void> {
+    const { store, clock, log } = this.#options;
+    const { signal } = this.#stop;
     let bookmark: Bookmark | undefined;
     for (let failures = 0; !signal.aborted; failures++) {
       try {
         const from = bookmark === undefined ? "bootstrap" : { bookmark };
-        for await (const event of this.#options.store.watch(kind, { from, signal })) {
-          bookmark = event.bookmark;
-          failures = 0;
-          if (event.kind === "bootstrapped") continue;
-          for (const wake of wakes) {
-            await this.#wake(wake, event.resource.metadata);
-            if (event.kind === "updated" && wake.input.wakes) await this.#wake(wake, event.old.metadata);
+        // After a gap: what is not told of again is gone.
+        const missing = new Map(bookmark === undefined ? watched.known : []);
+        let live = bookmark !== undefined;
+        for await (const event of store.watch(watched.kind, { from, signal })) {
+          if (event.kind === "bootstrapped") {
+            for (const metadata of missing.values()) await tell(watched, metadata);
+            live = true;
+          } else {
+            missing.delete(event.resource.metadata.id);
+            await handle(watched, event);
           }
+          // During the bootstrap there is no place to go on from.
+          if (live) bookmark = event.bookmark;
+          failures = 0;
         }
       } catch (error) {
-        if (error instanceof IchorError && (error.code === "out_of_range" || error.code === "resource_exhausted"))
-          bookmark = undefined;
-        this.#options.log.warn({ kind: kind.type, error: messageOf(error) }, "watch failed");
-        await sleep(backoffDelay(failures), this.#options.clock, signal).catch(() => {});
+        if (codeOf(error) === "out_of_range" || codeOf(error) === "resource_exhausted") bookmark = undefined;
+        log.warn({ kind: watched.kind.type, error: messageOf(error) }, "watch failed");
       }
+      await sleep(backoffDelay(failures), clock, signal).catch(() => {});
     }
   }
+}
 
-  async #wake({ running, input }: { running: Running; input: Input }, metadata: Metadata): Promise<void> {
-    if (!input.wakes) return running.queue.add(metadata.id);
-    const keys = await input.wakes(metadata, restrictReader(running.controller, this.#state));
-    for (const key of keys) running.queue.add(key);
-  }
+async function handle(watched: Watched, event: Exclude<StoreEvent, { kind: "bootstrapped" }>): Promise<void> {
+  const { metadata } = event.resource;
+  if (event.kind === "destroyed") return tell(watched, metadata);
+  watched.known.set(metadata.id, metadata);
+  for (const runner of watched.writers) runner.outputChanged(metadata, false);
+  if (event.kind === "updated" && onlyHeld(event.old, event.resource)) return;
+  const before = event.kind === "updated" ? event.old.metadata : undefined;
+  for (const { runner, input } of watched.readers) await runner.wake(input, metadata, before);
+}
 
-  /** One timer per controller: all keys of its first input, spread over the turn of the loop by the queue. */
-  #resync(running: Running): void {
-    const { resync, inputs } = running.controller;
-    const [first] = inputs;
-    if (!resync || !first) return;
-    const { clock } = this.#options;
-    clock.after(resync * (0.9 + Math.random() * 0.2), () => {
-      if (this.#stop.signal.aborted) return;
-      void this.#options.store.list(first.kind).then(async ({ resources }) => {
-        for (const { metadata } of resources) await this.#wake({ running, input: first }, metadata);
-      });
-      this.#resync(running);
-    });
+/** Tells that a resource is gone. */
+async function tell({ known, writers, readers }: Watched, metadata: Metadata): Promise<void> {
+  known.delete(metadata.id);
+  for (const runner of writers) runner.outputChanged(metadata, true);
+  for (const { runner, input } of readers) await runner.wake(input, metadata);
+}
+
+/**
+ * Whether an update did no more than put on or take off finalizers of what runs: every controller that holds a resource would
+ * else wake every other one.
+ */
+function onlyHeld(before: Stored, after: Stored): boolean {
+  const { finalizers: _a, version: _b, updated: _c, ...rest } = before.metadata;
+  return (
+    before.spec === after.spec &&
+    after.metadata.phase === "running" &&
+    before.metadata.finalizers.join() !== after.metadata.finalizers.join() &&
+    Object.entries(rest).every(([name, value]) => value === after.metadata[name as keyof Metadata])
+  );
+}
+
+function callSafely(listener: (name: string) => void, name: string, log: Logger): void {
+  try {
+    listener(name);
+  } catch (error) {
+    log.error({ controller: name, error: messageOf(error) }, "status listener failed");
   }
 }
 
@@ -222,42 +191,4 @@ function checkOwners(controllers: readonly Controller[]): void {
       writers.set(kind.type, { name, shared });
     }
   }
-}
-
-function makeMetrics(registry: Registry) {
-  const registers = [registry];
-  const labelNames = ["controller"];
-  const reconciles = new Counter({
-    name: "ichor_controller_reconciles_total",
-    help: "Reconciles by controller",
-    labelNames,
-    registers,
-  });
-  const failures = new Counter({
-    name: "ichor_controller_failures_total",
-    help: "Failed reconciles by controller",
-    labelNames,
-    registers,
-  });
-  const queued = new Gauge({
-    name: "ichor_controller_queue_length",
-    help: "Keys waiting by controller",
-    labelNames,
-    registers,
-  });
-  const seconds = new Histogram({
-    name: "ichor_controller_reconcile_seconds",
-    help: "Time of a reconcile",
-    labelNames,
-    registers,
-    buckets: [0.001, 0.01, 0.1, 1, 10, 60],
-  });
-  return {
-    done(controller: string, failed: boolean, ms: number, waiting: number) {
-      reconciles.inc({ controller });
-      if (failed) failures.inc({ controller });
-      queued.set({ controller }, waiting);
-      seconds.observe({ controller }, ms / 1000);
-    },
-  };
 }

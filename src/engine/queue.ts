@@ -48,8 +48,13 @@ export class KeyedQueue {
   get running(): number {
     return this.#running.size;
   }
-  get failing(): readonly Failing[] {
-    return [...this.#failing.values()];
+  /** How many keys' last try failed. */
+  get failures(): number {
+    return this.#failing.size;
+  }
+  /** Keys whose last try failed, the longest failing first, at most `limit`. */
+  failing(limit: number): readonly Failing[] {
+    return this.#failing.values().take(limit).toArray();
   }
 
   add(key: string): void {

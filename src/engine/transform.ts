@@ -1,6 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
+import { codeOf } from "#lib/errors.ts";
 import type { AnyKind, Kind } from "#resource/kind.ts";
-import type { Resource } from "#resource/resource.ts";
+import type { Key, Resource } from "#resource/resource.ts";
 import type { Draft } from "#store/state.ts";
 import type { Context, Controller, Input } from "./controller.ts";
 
@@ -58,10 +59,25 @@ export function transform<I extends Message, O extends Message>(options: Transfo
         await context.release(input.key(key));
         return;
       }
-      if (!from.metadata.finalizers.includes(name)) await context.hold(input.key(key));
-      const edit = await options.transform(context, from, await context.get(output, key));
+      if (!from.metadata.finalizers.includes(name) && !(await tryHold(context, input.key(key)))) return;
+      const current = await context.get(output, key);
+      // On its way out from an earlier time: it makes room first.
+      const leaving = current?.metadata.phase === "tearingDown";
+      if (leaving && !(await context.remove(output, key))) return;
+      const edit = await options.transform(context, from, leaving ? undefined : current);
       if (edit === "remove") await context.remove(output, key);
       else if (edit) await context.modify(output, key, edit);
     },
   };
+}
+
+/** False when it went, or began to go, in between: that wakes the key again. */
+async function tryHold(context: Context, key: Key): Promise<boolean> {
+  try {
+    await context.hold(key);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "invalid_argument" || codeOf(error) === "not_found") return false;
+    throw error;
+  }
 }
