@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
-import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
 import { IchorError } from "#lib/errors.ts";
 import { knownVersions } from "#talos/compatibility.ts";
 import { applyPlan } from "#template/apply.ts";
 import { planSync } from "#template/plan.ts";
+import { waitForMachines } from "./joined.ts";
 import { say } from "./output.ts";
 import type { Plane } from "./plane.ts";
 import { showProgress } from "./progress.ts";
@@ -32,7 +32,8 @@ export async function runDemo({ client, data, signal }: Demo): Promise<void> {
   const { kernelArgs } = await client.management.getMachineJoinConfig({});
   say(`demo: booting ${count} emulated machines`);
   const machines = await startSite(kernelArgs, join(data, "demo"), count, signal);
-  await joined(client, machines, signal);
+  const tell = (joined: number) => say(`demo: ${joined}/${count} machines joined`);
+  await waitForMachines(client, { count, of: machines }, tell, signal);
   const file = join(data, "demo.yaml");
   if (!existsSync(file)) writeFileSync(file, exampleTemplate(machines));
   if (!(await client.state.get(ClusterKind, "demo"))) {
@@ -60,20 +61,6 @@ async function startSite(kernelArgs: readonly string[], state: string, count: nu
       if (!signal.aborted) reject(new IchorError("unavailable", `the emulated site ended with code ${code}`));
     });
   });
-}
-
-/** Waits until the plane knows all of them well enough to install them. */
-async function joined(client: Plane, machines: readonly string[], signal: AbortSignal): Promise<void> {
-  const missing = new Set(machines);
-  const stop = new AbortController();
-  for await (const event of client.state.watch(MachineStatusKind, { signal: AbortSignal.any([signal, stop.signal]) })) {
-    if (event.kind !== "created" && event.kind !== "updated") continue;
-    const { metadata, spec } = event.resource;
-    if (!spec.connected || !spec.hardware || !missing.delete(metadata.id)) continue;
-    say(`demo: ${machines.length - missing.size}/${machines.length} machines joined`);
-    if (missing.size === 0) stop.abort();
-  }
-  signal.throwIfAborted();
 }
 
 function exampleTemplate(machines: readonly string[]): string {

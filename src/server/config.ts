@@ -34,7 +34,7 @@ const schema = z.strictObject({
 /** What an operator may say; all but `data` has a default. Texts as on the command line. */
 export type PlaneOptions = z.input<typeof schema>;
 /** The same, read and whole. */
-export type PlaneConfig = Omit<z.output<typeof schema>, "advertise"> & { readonly advertise: URL };
+export type PlaneConfig = z.output<typeof schema>;
 
 const flags: Readonly<Record<string, string>> = {
   machineApi: "machine-api",
@@ -50,17 +50,21 @@ export function readConfig(options: PlaneOptions): PlaneConfig {
     const field = String(issue?.path[0] ?? "");
     throw new IchorError("invalid_argument", `--${flags[field] ?? field}: ${issue?.message ?? "cannot be read"}`);
   }
-  const { advertise, ...rest } = read.data;
-  const url = new URL(advertise ?? `https://${formatHostPort(reachable(rest.listen.host), rest.listen.port)}`);
-  return { ...rest, data: resolve(rest.data), advertise: url };
+  return { ...read.data, data: resolve(read.data.data) };
+}
+
+/** How others reach the plane's port. */
+export function advertisedUrl({ advertise, listen }: PlaneConfig, boundPort: number): URL {
+  return new URL(advertise ?? `https://${formatHostPort(reachable(listen.host), boundPort)}`);
 }
 
 /** What machines are told of the plane; they need an address where WireGuard is, names do for the rest. */
 export async function advertised(
   config: PlaneConfig,
+  url: URL,
   bound: { readonly machineApi: number; readonly wireguard: number },
 ): Promise<{ machineApi: string; wireguard: string }> {
-  const name = config.advertise.hostname.replace(/^\[|\]$/g, "");
+  const name = url.hostname.replace(/^\[|\]$/g, "");
   const own = (host: string) => (isUnspecified(host) ? name : host);
   const wireguard = own(config.wireguard.host);
   let address = wireguard;

@@ -12,8 +12,8 @@ import type { State } from "#store/state.ts";
 
 /** Version of the API that Omni's clients ask for (protocols.md 11.2). */
 const backendApiVersion = 3;
-/** Controllers that only work well are written this often; those that begin or cease to fail at once. */
-const every = 5000;
+/** Reconciles within this many milliseconds are told of together. */
+const gather = 1000;
 
 /** Tells clients what this plane is and where machines reach it. */
 export async function publishPlane(
@@ -38,7 +38,6 @@ export async function publishPlane(
 /** Writes how controllers stand, so that the console shows it; answers how to stop. */
 export function publishControllers(engine: Engine, state: State, clock: Clock, log: Logger): () => void {
   const own = state.as("engine");
-  const failing = new Map<string, number>();
   const due = new Set<string>();
   let timer: { cancel(): void } | undefined;
   const write = async (name: string): Promise<void> => {
@@ -64,14 +63,8 @@ export function publishControllers(engine: Engine, state: State, clock: Clock, l
     }
   };
   const stop = engine.onStatus((name) => {
-    const now = engine.failing(name);
     due.add(name);
-    if (now !== (failing.get(name) ?? 0)) {
-      failing.set(name, now);
-      timer?.cancel();
-      timer = clock.after(0, flush);
-    }
-    timer ??= clock.after(every, flush);
+    timer ??= clock.after(gather, flush);
   });
   for (const { name } of engine.status()) due.add(name);
   timer = clock.after(0, flush);

@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { confirm, type Invocation, noun, verb } from "#cli/command.ts";
+import { waitForMachines } from "#cli/joined.ts";
 import { age, answer, print, printJson, say } from "#cli/output.ts";
+import { milliseconds } from "#cli/progress.ts";
 import type { MachineDetailsSpec } from "#gen/ichor/v1/ichor_pb.ts";
 import type { MachineStatusSpec } from "#gen/specs/specs_pb.ts";
 import { label } from "#kinds/labels.ts";
@@ -145,6 +147,30 @@ const logs = verb<{ follow?: boolean; tail?: string }>(
   .option("-f, --follow", "go on as lines come")
   .option("--tail <lines>", "only the last lines");
 
+const wait = verb<{ count: string; timeout?: string }>(
+  "wait",
+  "stay until that many machines have joined and told their hardware",
+  async ({ plane, signal }, options) => {
+    const count = Number(options.count);
+    if (!Number.isInteger(count) || count < 1)
+      throw new IchorError("invalid_argument", `--count: "${options.count}" is not a number from 1 on`);
+    const late = options.timeout ? AbortSignal.timeout(milliseconds(options.timeout)) : undefined;
+    let last = 0;
+    const tell = (joined: number) => {
+      last = joined;
+      say(`${joined}/${count} machines joined`);
+    };
+    try {
+      await waitForMachines(plane, { count }, tell, late ? AbortSignal.any([signal, late]) : signal);
+    } catch (error) {
+      if (!late?.aborted || signal.aborted) throw error;
+      throw new IchorError("deadline_exceeded", `${last} of ${count} machines have joined after ${options.timeout}`);
+    }
+  },
+)
+  .requiredOption("--count <n>", "how many")
+  .option("--timeout <duration>", "give up after that long, such as 10m");
+
 const forget = verb<{ yes?: boolean }>(
   "forget <id>",
   "remove a machine from the plane, connected or not",
@@ -163,4 +189,5 @@ export const machine: Command = noun("machine", "machines that joined")
   .addCommand(list)
   .addCommand(get)
   .addCommand(logs)
+  .addCommand(wait)
   .addCommand(forget);

@@ -101,6 +101,9 @@ export function machineStatusController({ state, clients, clock, log }: Deps): C
         if (machine && gone) await context.release(MachineKind.key(id));
         return;
       }
+      // Of an earlier machine with this UUID: it makes room first, and its end wakes us.
+      const old = await context.get(MachineStatusKind, id);
+      if (old?.metadata.phase === "tearingDown" && !(await removeAll(context, id))) return;
       await context.hold(MachineKind.key(id));
       const link = await context.get(LinkKind, id);
       const { managementAddress, connected } = machine.spec;

@@ -1,0 +1,140 @@
+import { createSecureServer } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { collectDefaultMetrics, Registry } from "prom-client";
+import { createApi } from "#api/api.ts";
+import { createKubernetesProxy } from "#api/proxy/kubernetes-proxy.ts";
+import { startLoadBalancers } from "#api/proxy/load-balancer.ts";
+import { createTalosProxy } from "#api/proxy/talos-proxy.ts";
+import { startTrustd } from "#api/proxy/trustd.ts";
+import { controllers } from "#controllers/all.ts";
+import { MachineClients } from "#controllers/machine-clients.ts";
+import { publishVersions } from "#controllers/upgrade/versions.ts";
+import { Engine } from "#engine/engine.ts";
+import { toDot } from "#engine/graph.ts";
+import { kindOf } from "#kinds/all.ts";
+import { systemClock } from "#lib/clock.ts";
+import { IchorError } from "#lib/errors.ts";
+import { planeAddress } from "#link/address.ts";
+import { startLink } from "#link/service.ts";
+import { UserEngine } from "#link/user/engine.ts";
+import { createSeal } from "#store/seal.ts";
+import { openSqliteStore } from "#store/sqlite.ts";
+import { State } from "#store/state.ts";
+import type { JoinTarget } from "#talos/kernelargs.ts";
+import { advertised, advertisedUrl, type PlaneOptions, readConfig } from "./config.ts";
+import { DataDirectory } from "./data-directory.ts";
+import { planeCA, renewCertificate, serverCertificate, wireguardKey } from "./keys.ts";
+import { type LogSink, makeLogger } from "./logging.ts";
+import { closeServer, listenForMachines, open } from "./machine-listener.ts";
+import { publishControllers, publishPlane } from "./publish.ts";
+
+/** A running plane. */
+export interface RunningPlane {
+  readonly url: string;
+  /** Its data directory, absolute. */
+  readonly data: string;
+  close(): Promise<void>;
+}
+
+const version = "0.1.0";
+const eventsPort = 8090;
+const logsPort = 8092;
+
+/**
+ * Starts a plane, or goes on with one. In order: what it kept, the link, the behaviour, the edges; a failure undoes what was started.
+ * Throws an IchorError that says which flag or file to look at.
+ */
+export async function startPlane(
+  options: PlaneOptions,
+  logging: { readonly level: string } & LogSink,
+): Promise<RunningPlane> {
+  const config = readConfig(options);
+  if (config.link === "kernel")
+    throw new IchorError("unimplemented", "--link kernel is not built yet: use --link user, which needs no privilege");
+  const clock = systemClock;
+  const log = makeLogger(logging.level, logging);
+  const stop = new AbortController();
+  const started: (() => unknown)[] = [() => stop.abort(new IchorError("aborted", "the plane is stopping"))];
+  const close = async () => {
+    for (const end of started.splice(0).reverse()) await end();
+  };
+  const keep = <T>(part: T, end: (part: T) => unknown): T => {
+    started.push(() => end(part));
+    return part;
+  };
+  try {
+    // What it kept.
+    const data = keep(new DataDirectory(config.data), (directory) => directory.close());
+    const store = keep(
+      await openSqliteStore({
+        path: data.file("ichor.db"),
+        clock,
+        log,
+        seal: createSeal(data.masterKey()),
+        isSealed: (type) => kindOf(type)?.sealed ?? false,
+      }),
+      (opened) => opened.close(),
+    );
+    const state = new State(store);
+    const ca = await planeCA(state, clock);
+    data.write("ca.crt", ca.crt);
+
+    // The link.
+    const privateKey = await wireguardKey(state);
+    const engine = keep(
+      await UserEngine.start({ privateKey, address: planeAddress, bind: config.wireguard, clock, log }),
+      (link) => link.close(),
+    );
+    let at = { machineApi: "", wireguard: "" };
+    const { signal } = stop;
+    const link = keep(
+      await startLink({
+        state,
+        engine,
+        clock,
+        log,
+        directory: data.path,
+        endpoints: () => at.wireguard.split(","),
+        signal,
+      }),
+      (running) => running.close(),
+    );
+    const dial = engine.connect.bind(engine);
+    const listen = engine.listen.bind(engine);
+    keep(await startTrustd({ listen, state, machineAt: link.machineAt, clock, log }), (running) => running.close());
+    keep(await startLoadBalancers({ listen, dial, state, log, clock, signal }), (running) => running.close());
+
+    // The behaviour.
+    const joinTarget = (joinToken: string, tunnel: boolean): JoinTarget => ({
+      apiUrl: at.machineApi,
+      joinToken,
+      tunnel,
+      planeAddress,
+      eventsPort,
+      logsPort,
+    });
+    const metrics = new Registry();
+    collectDefaultMetrics({ register: metrics });
+    const clients = new MachineClients({ state, dial, clock });
+    const { imageFactory, kubernetesRegistry } = config;
+    const settings = { imageFactory, kubernetesRegistry, joinTarget };
+    const all = controllers({ state, dial, clients, clock, log, settings });
+    const behaviour = keep(new Engine({ store, controllers: all, clock, log, metrics }), (running) => running.stop());
+
+    // The edges.
+    const kubernetesProxy = keep(createKubernetesProxy({ state, dial, clock, log }), (proxy) => proxy.close());
+    const talosProxy = keep(createTalosProxy({ state, dial, clock, log }), (proxy) => proxy.close());
+    const machines = keep(await listenForMachines(config.machineApi, link.routes), (listener) => listener.close());
+    const server = createSecureServer({ allowHTTP1: true, requestCert: true, rejectUnauthorized: false, ca: ca.crt });
+    await open(server, config.listen, "--listen");
+    keep(server, closeServer);
+    const url = advertisedUrl(config, (server.address() as AddressInfo).port);
+    at = await advertised(config, url, { machineApi: machines.port, wireguard: engine.udp.port });
+    const names = [url.hostname.replace(/^\[|\]$/g, ""), config.listen.host];
+    keep(renewCertificate(server, () => serverCertificate(ca, names, clock), clock), (renewal) => renewal.stop());
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
