@@ -9,8 +9,9 @@ const HIGH_WATER = 65_536;
 
 /**
  * A TCP connection as a stream, close enough to a `net.Socket` for `tls`, `http` and `http2`. Ends its own side when the
- * peer ended its (set `allowHalfOpen` to keep it); `destroy` before `end` resets the connection. Fails with `unavailable`
- * when the peer resets it or is silent for too long; as with sockets, have a listener for "error".
+ * peer ended its; set `allowHalfOpen` to keep it, as is right below a TLS server whose clients end before the answer.
+ * `destroy` before `end` resets the connection. Fails with `unavailable` when the peer resets it or is silent for too
+ * long; as with sockets, have a listener for "error".
  */
 export class TcpStream extends Duplex {
   /** Canonical text. */
