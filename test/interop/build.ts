@@ -32,6 +32,7 @@ const tools: Record<string, Tool> = {
     target: "k8s.io/kubernetes/cmd/kube-apiserver",
     flags: ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.1"],
   },
+  ping: { folder: "ping", target: "." },
   etcd: { folder: "etcd", target: "go.etcd.io/etcd/server/v3" },
   "siderolink-machine": { folder: "siderolink-machine", target: "." },
 };

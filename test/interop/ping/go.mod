@@ -1,0 +1,3 @@
+module ichor.dev/test/interop/ping
+
+go 1.24
