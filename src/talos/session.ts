@@ -55,7 +55,9 @@ export class MachineSession implements SessionManager {
     if (this.#closed) throw new IchorError("unavailable", "the connection to the machine was closed");
     this.#session ??= this.#open();
     const session = await this.#session;
-    const stream = session.request({ ...headers, ":method": method, ":path": path }, options);
+    // Node's own authority leaves the brackets of an IPv6 address out; strict servers refuse that.
+    const authority = new URL(this.authority).host;
+    const stream = session.request({ ...headers, ":authority": authority, ":method": method, ":path": path }, options);
     this.#streams++;
     stream.once("close", () => {
       this.#streams--;

@@ -1,4 +1,4 @@
-import type { ClientRequest, IncomingMessage, RequestOptions, ServerResponse } from "node:http";
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, RequestOptions, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import type { Duplex } from "node:stream";
 import { ClusterUUIDKind } from "#kinds/cluster/cluster-uuid.ts";
@@ -227,7 +227,8 @@ function answer(
       if (!response.complete) breakOff(res);
     });
     response.once("end", () => {
-      if (Object.keys(response.trailers).length > 0) res.addTrailers(response.trailers as Record<string, string>);
+      const trailers = responseHeaders(response.trailers as IncomingHttpHeaders);
+      if (Object.keys(trailers).length > 0) (res as ServerResponse).addTrailers(trailers as Record<string, string>);
     });
     res.sendDate = false;
     // The two kinds of answer differ in type only.
