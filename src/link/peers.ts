@@ -1,14 +1,17 @@
 import type { SiderolinkSpec } from "#gen/specs/specs_pb.ts";
 import { LinkKind } from "#kinds/machine/link.ts";
 import { PendingMachineKind } from "#kinds/machine/pending-machine.ts";
-import { IchorError, messageOf } from "#lib/errors.ts";
+import { codeOf, messageOf } from "#lib/errors.ts";
 import { parseHostPort } from "#lib/ip.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Kind } from "#resource/kind.ts";
 import type { Resource } from "#resource/resource.ts";
 import type { State } from "#store/state.ts";
-import type { Endpoint, LinkEngine } from "./engine.ts";
+import type { Endpoint, LinkEngine, PeerEvent } from "./engine.ts";
 import { endpointText } from "./user/engine.ts";
+
+/** Who owns, and holds, what the link writes. */
+export const owner = "link";
 
 interface Known {
   readonly kind: Kind<SiderolinkSpec>;
@@ -16,21 +19,32 @@ interface Known {
   readonly key: string;
 }
 
+/** What is told to the rest of the link. */
+export interface PeersOptions {
+  readonly state: State;
+  readonly engine: LinkEngine;
+  readonly log: Logger;
+  /** An address belongs to an admitted machine from now on. */
+  readonly onAdmitted: (address: string, uuid: string) => void;
+  /** A machine is forgotten: what is kept of it goes. Must be idempotent. */
+  readonly onForgotten: (uuid: string) => Promise<void>;
+}
+
 /**
  * Keeps the peers of the engine equal to the links in the store, and tells the store which are connected. Knows, in memory, whose an
  * address is: the identity of everything that comes through the link.
  */
 export class Peers {
+  readonly #options: PeersOptions;
   readonly #state: State;
-  readonly #engine: LinkEngine;
-  readonly #log: Logger;
   readonly #byAddress = new Map<string, Known>();
   readonly #tunnels = new Set<string>();
+  /** Addresses that the engine says are up, with where they are. */
+  readonly #up = new Map<string, string>();
 
-  constructor(state: State, engine: LinkEngine, log: Logger) {
-    this.#state = state;
-    this.#engine = engine;
-    this.#log = log;
+  constructor(options: PeersOptions) {
+    this.#options = options;
+    this.#state = options.state.as(owner);
   }
 
   /** The UUID of the admitted machine with that address; undefined for pending ones and strangers. */
@@ -39,26 +53,34 @@ export class Peers {
     return known?.kind === LinkKind ? known.id : undefined;
   }
 
+  /** Whether an address belongs to a machine that is pending. */
+  isPending(address: string): boolean {
+    return this.#byAddress.get(address)?.kind === PendingMachineKind;
+  }
+
   /** Whether a virtual address belongs to a peer. */
   allowsTunnel(virtual: string): boolean {
     return this.#tunnels.has(virtual);
   }
 
-  /** Makes the peer of a record known to the engine. */
+  /** Makes the peer of a record known to the engine. Another key at the same address is another boot: it is not up yet. */
   async ensure(spec: SiderolinkSpec, publicKey: Uint8Array): Promise<void> {
     const address = addressOf(spec);
+    const before = this.#byAddress.get(address);
+    if (before && before.key !== spec.nodePublicKey) this.#up.delete(address);
     if (spec.virtualAddrport) this.#tunnels.add(spec.virtualAddrport);
     const endpoint = parseEndpoint(spec);
-    await this.#engine.setPeer({ publicKey, address, ...(endpoint ? { endpoint } : {}) });
+    await this.#options.engine.setPeer({ publicKey, address, ...(endpoint ? { endpoint } : {}) });
   }
 
   /** Follows the store and the engine until the signal aborts. Resolves when all that is stored is known to the engine. */
   async start(signal: AbortSignal): Promise<void> {
-    const ready = [LinkKind, PendingMachineKind].map(
-      (kind) => new Promise<void>((resolve) => void this.#follow(kind, signal, resolve)),
-    );
     void this.#report(signal);
-    await Promise.all(ready);
+    await Promise.all(
+      [LinkKind, PendingMachineKind].map(
+        (kind) => new Promise<void>((resolve) => void this.#follow(kind, signal, resolve)),
+      ),
+    );
   }
 
   async #follow(kind: Kind<SiderolinkSpec>, signal: AbortSignal, ready: () => void): Promise<void> {
@@ -67,21 +89,38 @@ export class Peers {
         for await (const event of this.#state.watch(kind, { from: "bootstrap", signal })) {
           if (event.kind === "bootstrapped") ready();
           else if (event.kind === "destroyed") await this.#gone(kind, event.resource);
+          else if (event.resource.metadata.phase === "tearingDown") await this.#leaving(kind, event.resource);
           else await this.#present(kind, event.resource);
         }
       } catch (error) {
-        this.#log.warn({ error: messageOf(error) }, "watch of links failed");
+        if (!signal.aborted) this.#options.log.warn({ error: messageOf(error) }, "watch of links failed");
       }
     }
   }
 
   async #present(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
     const address = addressOf(spec);
-    const known = this.#byAddress.get(address);
+    const before = this.#byAddress.get(address);
     // A pending record of a machine that was admitted meanwhile does not take its address back.
-    if (known?.kind === LinkKind && kind === PendingMachineKind && known.key === spec.nodePublicKey) return;
-    this.#byAddress.set(address, { kind, id: metadata.id, key: spec.nodePublicKey });
+    if (before?.kind === LinkKind && kind === PendingMachineKind) return;
     await this.ensure(spec, Buffer.from(spec.nodePublicKey, "base64"));
+    this.#byAddress.set(address, { kind, id: metadata.id, key: spec.nodePublicKey });
+    if (kind === LinkKind && (before?.kind !== LinkKind || before.id !== metadata.id))
+      this.#options.onAdmitted(address, metadata.id);
+    // It was up before this record was there: nobody will tell again.
+    const endpoint = this.#up.get(address);
+    if (endpoint !== undefined && !spec.connected) await this.#keepConnected(address, true, endpoint);
+  }
+
+  /** What is being torn down goes once nobody but the link holds it. */
+  async #leaving(kind: Kind<SiderolinkSpec>, resource: Resource<SiderolinkSpec>): Promise<void> {
+    const { metadata } = resource;
+    if (metadata.finalizers.some((name) => name !== owner)) return;
+    await this.#gone(kind, resource);
+    if (kind === LinkKind) await this.#options.onForgotten(metadata.id);
+    await this.#state.removeFinalizer(kind.key(metadata.id), owner);
+    // Nobody asked for the end of a pending record but we: nobody else destroys it.
+    if (kind === PendingMachineKind) await ignore("not_found", this.#state.destroy(kind.key(metadata.id)));
   }
 
   async #gone(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
@@ -89,32 +128,60 @@ export class Peers {
     const known = this.#byAddress.get(address);
     if (known?.kind !== kind || known.id !== metadata.id) return;
     this.#byAddress.delete(address);
+    this.#up.delete(address);
     this.#tunnels.delete(spec.virtualAddrport);
-    await this.#engine.removePeer(Buffer.from(spec.nodePublicKey, "base64"));
+    await this.#options.engine.removePeer(Buffer.from(spec.nodePublicKey, "base64"));
   }
 
   /** One write for each real change. */
   async #report(signal: AbortSignal): Promise<void> {
-    for await (const event of this.#engine.events(signal)) {
-      const known = this.#byAddress.get(event.address);
-      if (!known) continue;
+    for await (const event of this.#options.engine.events(signal)) {
       try {
-        await this.#state.update(
-          known.kind,
-          known.id,
-          ({ spec }) => {
-            if (spec.nodePublicKey !== known.key) return false;
-            spec.connected = event.kind !== "down";
-            if (event.kind !== "down") spec.lastEndpoint = endpointText(event.endpoint);
-            return undefined;
-          },
-          { expectedPhase: "any" },
-        );
+        await this.#reported(event);
       } catch (error) {
-        if (!(error instanceof IchorError && error.code === "not_found"))
-          this.#log.warn({ error: messageOf(error) }, "link state could not be kept");
+        this.#options.log.warn({ error: messageOf(error) }, "link state could not be kept");
       }
     }
+  }
+
+  async #reported(event: PeerEvent): Promise<void> {
+    const { address } = event;
+    if (event.kind === "down") {
+      this.#up.delete(address);
+      const known = this.#byAddress.get(address);
+      await this.#keepConnected(address, false, undefined);
+      // It called, was not admitted, and went: nothing of it is kept.
+      if (known?.kind === PendingMachineKind) await ignore("not_found", this.#state.teardown(known.kind.key(known.id)));
+      return;
+    }
+    const endpoint = endpointText(event.endpoint);
+    this.#up.set(address, endpoint);
+    await this.#keepConnected(address, true, endpoint);
+  }
+
+  async #keepConnected(address: string, connected: boolean, endpoint: string | undefined): Promise<void> {
+    const known = this.#byAddress.get(address);
+    if (!known) return;
+    const edit = this.#state.update(
+      known.kind,
+      known.id,
+      ({ spec }) => {
+        if (spec.nodePublicKey !== known.key) return false;
+        spec.connected = connected;
+        if (endpoint !== undefined) spec.lastEndpoint = endpoint;
+        return undefined;
+      },
+      { expectedPhase: "any" },
+    );
+    await ignore("not_found", edit);
+  }
+}
+
+async function ignore(code: string, work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (codeOf(error) !== code) throw error;
   }
 }
 

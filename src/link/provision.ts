@@ -3,6 +3,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { ProvisionRequest, ProvisionResponse } from "#gen/sidero/link/link_pb.ts";
 import { ProvisionResponseSchema } from "#gen/sidero/link/link_pb.ts";
 import type { SiderolinkSpec } from "#gen/specs/specs_pb.ts";
+import { pending as marks } from "#kinds/labels.ts";
 import { DefaultJoinTokenKind } from "#kinds/machine/default-join-token.ts";
 import { GRPCTunnelConfigKind } from "#kinds/machine/grpc-tunnel-config.ts";
 import { JoinTokenKind } from "#kinds/machine/join-token.ts";
@@ -10,6 +11,7 @@ import { JoinTokenUsageKind } from "#kinds/machine/join-token-usage.ts";
 import { LinkKind } from "#kinds/machine/link.ts";
 import { NodeUniqueTokenKind } from "#kinds/machine/node-unique-token.ts";
 import { PendingMachineKind } from "#kinds/machine/pending-machine.ts";
+import { PendingMachineStatusKind } from "#kinds/machine/pending-machine-status.ts";
 import type { Clock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import type { Logger } from "#lib/log.ts";
@@ -19,17 +21,9 @@ import type { Draft, State } from "#store/state.ts";
 import { planeAddress, randomMachineAddress, randomVirtualAddress } from "./address.ts";
 import { isSignedBy, parseJoinToken, providerKey } from "./join-token.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
-import type { Peers } from "./peers.ts";
+import { owner, type Peers } from "./peers.ts";
 import { parseUniqueToken, sameHardware, sameToken } from "./unique-token.ts";
 
-/** Who owns what the link writes. */
-export const owner = "link";
-/** On a pending machine: the UUID is taken by other hardware (protocols.md 2.8, case 7). */
-export const conflictAnnotation = "omni.sidero.dev/uuid-conflict";
-/** On a pending machine: the UUID that it gave. */
-export const uuidLabel = "omni.sidero.dev/machine-uuid";
-/** On a link: Talos was installed when the unique token was issued. */
-export const installedAnnotation = "omni.sidero.dev/force-valid-unique-token";
 /** Provision calls worked on at once; more are told to come again. */
 const mostInFlight = 512;
 
@@ -92,7 +86,7 @@ export class Provisioner {
     }
     if (!request.nodeUniqueToken) {
       if (joinToken === undefined) refuse();
-      return this.#pend(request, publicKey, false, joinToken);
+      return this.#pend(request, publicKey, false);
     }
     const sent = parseUniqueToken(request.nodeUniqueToken);
     const storedText = (await this.#state.get(NodeUniqueTokenKind, uuid))?.spec.token;
@@ -104,7 +98,7 @@ export class Provisioner {
     const stored = parseUniqueToken(storedText);
     if (sameToken(stored, sent)) return this.#admit(request, publicKey, joinToken);
     if (sameHardware(stored, sent)) {
-      if (link && Object.hasOwn(link.metadata.annotations, installedAnnotation)) {
+      if (link && Object.hasOwn(link.metadata.annotations, marks.installedAnnotation)) {
         throw new IchorError(
           "permission_denied",
           "unauthorized: this machine had another unique token when Talos was installed on it",
@@ -114,7 +108,7 @@ export class Provisioner {
       return this.#admit(request, publicKey, joinToken);
     }
     if (joinToken === undefined) refuse();
-    return this.#pend(request, publicKey, true, joinToken);
+    return this.#pend(request, publicKey, true);
   }
 
   /** The id of the token, or undefined when it lets nobody in. */
@@ -147,29 +141,29 @@ export class Provisioner {
     joinToken: string | undefined,
   ): Promise<ProvisionResponse> {
     const uuid = request.nodeUuid.toLowerCase();
-    const pending = await this.#state.get(PendingMachineKind, pendingId(publicKey));
+    const id = pendingId(publicKey);
+    const pending = await this.#state.get(PendingMachineKind, id);
+    const installed = (await this.#state.get(PendingMachineStatusKind, id))?.spec.talosInstalled ?? false;
     const { spec } = await this.#record(LinkKind, uuid, request, publicKey, pending, (draft) => {
-      if (pending && Object.hasOwn(pending.metadata.annotations, installedAnnotation))
-        draft.annotations[installedAnnotation] = "";
+      draft.finalizers.add(owner);
+      if (installed) draft.annotations[marks.installedAnnotation] = "";
     });
     if (joinToken !== undefined) {
       await this.#state.modify(JoinTokenUsageKind, uuid, (draft) => {
         draft.spec.tokenId = joinToken;
       });
     }
-    return this.#answer(spec, publicKey);
+    const answer = await this.#answer(spec, publicKey);
+    // Its record as a pending machine has done its work.
+    if (pending) await this.#state.teardown(PendingMachineKind.key(id)).catch(() => {});
+    return answer;
   }
 
-  async #pend(
-    request: ProvisionRequest,
-    publicKey: Uint8Array,
-    conflict: boolean,
-    _joinToken: string | undefined,
-  ): Promise<ProvisionResponse> {
+  async #pend(request: ProvisionRequest, publicKey: Uint8Array, conflict: boolean): Promise<ProvisionResponse> {
     const link = conflict ? undefined : await this.#state.get(LinkKind, request.nodeUuid.toLowerCase());
     const { spec } = await this.#record(PendingMachineKind, pendingId(publicKey), request, publicKey, link, (draft) => {
-      draft.labels[uuidLabel] = request.nodeUuid.toLowerCase();
-      if (conflict) draft.annotations[conflictAnnotation] = "";
+      draft.labels[marks.uuidLabel] = request.nodeUuid.toLowerCase();
+      if (conflict) draft.annotations[marks.conflictAnnotation] = "";
     });
     return this.#answer(spec, publicKey);
   }
@@ -192,7 +186,9 @@ export class Provisioner {
       const sameKey = known?.nodePublicKey === key;
       spec.nodeSubnet = known?.nodeSubnet || `${randomMachineAddress()}/64`;
       spec.virtualAddrport = tunnel ? (sameKey && known?.virtualAddrport) || randomVirtualAddress() : "";
-      if (!sameKey) spec.connected = false;
+      // With the same key its tunnel goes on: what is known of it comes along.
+      spec.connected = sameKey && (known?.connected ?? false);
+      if (sameKey && known) spec.lastEndpoint = known.lastEndpoint;
       spec.nodePublicKey = key;
       extra(draft);
     });

@@ -1,0 +1,2 @@
+/** Log lines of machines, kept within bounds. */
+export {};

@@ -1,0 +1,2 @@
+/** What machines send to the plane inside the link: events and log lines. */
+export {};
