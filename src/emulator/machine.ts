@@ -2,7 +2,7 @@ import { abortable, sleep } from "#lib/abort.ts";
 import { backoffDelay } from "#lib/backoff.ts";
 import { messageOf } from "#lib/errors.ts";
 import { configureApid, maintenanceContext } from "./apid/certificates.ts";
-import { Boot, type Chassis } from "./boot.ts";
+import { Boot, type Chassis, type Stage } from "./boot.ts";
 import { wipeDisks } from "./disk.ts";
 import { defaultInstallDisk, pullImage, runInstaller } from "./installer.ts";
 import { runNode } from "./node/sequence.ts";
@@ -24,6 +24,10 @@ export class Machine {
   /** SMBIOS UUID. */
   get uuid(): string {
     return this.#chassis.hardware.uuid;
+  }
+  /** Where its boot stands; "off" while it has none. */
+  get stage(): Stage | "off" {
+    return this.boot?.stage ?? "off";
   }
   get chassis(): Chassis {
     return this.#chassis;

@@ -1,7 +1,7 @@
 import { createSecureContext, type SecureContext, connect as tlsConnect } from "node:tls";
 import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Boot } from "#emulator/boot.ts";
+import { grpcTo } from "#emulator/grpc.ts";
 import { ports } from "#emulator/network.ts";
 import { issue, newRequest, selfSigned } from "#emulator/pki.ts";
 import { SecurityService } from "#gen/securityapi/securityapi_pb.ts";
@@ -103,10 +103,7 @@ async function requestCertificate(boot: Boot, csr: string): Promise<string> {
     const authority = host.includes(":") ? `[${host}]` : host;
     const client = createClient(
       SecurityService,
-      createGrpcTransport({
-        baseUrl: `https://${authority}:${ports.trustd}`,
-        nodeOptions: { createConnection: () => socket },
-      }),
+      grpcTo({ authority: `${authority}:${ports.trustd}`, tls: true, socket }),
     );
     const answer = await client.certificate({ csr: Buffer.from(csr) }, { headers: { token: config.token }, signal });
     boot.setUnmet("apid", undefined);

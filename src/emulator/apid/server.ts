@@ -1,11 +1,13 @@
 import { X509Certificate } from "node:crypto";
 import { createServer, type Http2ServerRequest } from "node:http2";
 import type { Duplex } from "node:stream";
-import { TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { createContextValues } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Boot } from "#emulator/boot.ts";
 import { rejectClient, subjectValues } from "#emulator/pki.ts";
+import { acceptTls } from "#emulator/tls.ts";
+import { withAuthority } from "#lib/authority.ts";
 import { parseIP } from "#lib/ip.ts";
 import { type Call, callKey } from "./call.ts";
 import { guard } from "./interceptor.ts";
@@ -32,7 +34,7 @@ export class ApidServer {
         return createContextValues().set(callKey, session && this.#calls.get(session));
       },
     });
-    this.#server.on("request", (request, response) => handler(request, response));
+    this.#server.on("request", withAuthority(handler));
     this.#server.on("session", (session) => {
       const call = this.#pending;
       if (call) this.#calls.set(session, call);
@@ -44,26 +46,15 @@ export class ApidServer {
   /** Takes a connection to a machine: TLS, admission, then HTTP/2. */
   accept(boot: Boot, stream: Duplex, remoteAddress: string): void {
     const tls = boot.apidTls;
-    stream.on("error", () => {});
     if (!tls) {
+      stream.on("error", () => {});
       stream.destroy();
       return;
     }
-    const socket = new TLSSocket(stream as ConstructorParameters<typeof TLSSocket>[0], {
-      isServer: true,
-      secureContext: tls.context,
-      ALPNProtocols: ["h2"],
-      requestCert: tls.clientCAs !== undefined,
-      rejectUnauthorized: false,
-    });
     const stop = () => socket.destroy();
     boot.signal.addEventListener("abort", stop, { once: true });
-    socket.once("close", () => {
-      boot.signal.removeEventListener("abort", stop);
-      stream.destroy();
-    });
-    socket.on("error", () => socket.destroy());
-    socket.once("secure", () => {
+    const options = { secureContext: tls.context, ALPNProtocols: ["h2"], requestCert: tls.clientCAs !== undefined };
+    const socket = acceptTls(stream, options, () => {
       const roles = admit(boot, socket, tls.clientCAs, remoteAddress);
       if (!roles || socket.destroyed) {
         socket.destroy();
@@ -76,6 +67,7 @@ export class ApidServer {
         this.#pending = undefined;
       }
     });
+    socket.once("close", () => boot.signal.removeEventListener("abort", stop));
   }
 }
 

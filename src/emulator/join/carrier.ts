@@ -3,14 +3,14 @@ import { lookup } from "node:dns/promises";
 import { isIPv6 } from "node:net";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { grpcTo } from "#emulator/grpc.ts";
 import { type PeerPacketSchema, WireGuardOverGRPCService } from "#gen/sidero/link/link_pb.ts";
 import { abortable, sleep } from "#lib/abort.ts";
 import type { Clock } from "#lib/clock.ts";
 import { messageOf } from "#lib/errors.ts";
 import { parseHostPort } from "#lib/ip.ts";
 import type { JoinTarget } from "./arguments.ts";
-import { transportTo } from "./provision.ts";
+import { machineApi } from "./provision.ts";
 
 /** Carries WireGuard datagrams between a machine and one far end. */
 export interface Carrier {
@@ -66,10 +66,7 @@ export function tunnelCarrier(options: {
   const queue: Uint8Array[] = [];
   let wake = Promise.withResolvers<void>();
   const { promise: refused, resolve: refuse } = Promise.withResolvers<string>();
-  const client = createClient(
-    WireGuardOverGRPCService,
-    createGrpcTransport(transportTo(options.target, options.trustedRoots)),
-  );
+  const client = createClient(WireGuardOverGRPCService, grpcTo(machineApi(options.target, options.trustedRoots)));
 
   async function* outgoing(signal: AbortSignal): AsyncGenerator<MessageInitShape<typeof PeerPacketSchema>> {
     for (;;) {

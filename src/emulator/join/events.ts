@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { grpcTo } from "#emulator/grpc.ts";
 import type { Network } from "#emulator/network.ts";
 import { EventSinkService } from "#gen/events/events_pb.ts";
 import { abortable, sleep } from "#lib/abort.ts";
@@ -91,13 +91,7 @@ export async function sendEvents(options: {
       const stop = () => socket.destroy();
       signal.addEventListener("abort", stop, { once: true });
       try {
-        const client = createClient(
-          EventSinkService,
-          createGrpcTransport({
-            baseUrl: `http://${options.endpoint}`,
-            nodeOptions: { createConnection: () => socket },
-          }),
-        );
+        const client = createClient(EventSinkService, grpcTo({ authority: options.endpoint, tls: false, socket }));
         for (;;) {
           const found = ring.at(position);
           if (!found) {

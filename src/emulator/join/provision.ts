@@ -1,6 +1,6 @@
 import { rootCertificates } from "node:tls";
 import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { type GrpcTarget, grpcTo } from "#emulator/grpc.ts";
 import { ProvisionService } from "#gen/sidero/link/link_pb.ts";
 import { IchorError } from "#lib/errors.ts";
 import type { JoinTarget } from "./arguments.ts";
@@ -20,11 +20,12 @@ export interface Provisioned {
 
 const timeout = 30_000;
 
-/** Options of a gRPC transport to the plane's machine API. */
-export function transportTo(target: JoinTarget, trustedRoots: readonly string[]) {
+/** How to reach the plane's machine API. */
+export function machineApi(target: JoinTarget, trustedRoots: readonly string[]): GrpcTarget {
   return {
-    baseUrl: `${target.tls ? "https" : "http"}://${target.authority}`,
-    ...(target.tls && trustedRoots.length > 0 ? { nodeOptions: { ca: [...rootCertificates, ...trustedRoots] } } : {}),
+    authority: target.authority,
+    tls: target.tls,
+    ...(trustedRoots.length > 0 ? { ca: [...rootCertificates, ...trustedRoots] } : {}),
   };
 }
 
@@ -37,10 +38,7 @@ export async function provision(options: {
   readonly signal: AbortSignal;
 }): Promise<Provisioned> {
   const { target, identity, signal } = options;
-  const client = createClient(
-    ProvisionService,
-    createGrpcTransport({ ...transportTo(target, options.trustedRoots), idleConnectionTimeoutMs: 5000 }),
-  );
+  const client = createClient(ProvisionService, grpcTo({ ...machineApi(target, options.trustedRoots), idle: 1000 }));
   const answer = await client.provision(
     {
       nodeUuid: identity.uuid,

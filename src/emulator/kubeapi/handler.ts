@@ -149,18 +149,15 @@ function list(context: Context): void {
   const items = objects.list(key, target.namespace).filter(selectorOf(context));
   const version = String(objects.version);
   const as = tableOf(context);
-  if (as)
-    return send(
-      context.response,
-      200,
-      toTable(target.resource, key, items, version, context.boot.chassis.clock.now(), as),
-    );
-  send(context.response, 200, {
-    kind: `${target.resource.kind}List`,
-    apiVersion: versionOf(target.resource),
-    metadata: { resourceVersion: version },
-    items,
-  });
+  const body = as
+    ? toTable(target.resource, key, items, version, context.boot.chassis.clock.now(), as)
+    : {
+        kind: `${target.resource.kind}List`,
+        apiVersion: versionOf(target.resource),
+        metadata: { resourceVersion: version },
+        items,
+      };
+  send(context.response, 200, body);
 }
 
 function watch(context: Context): void {
@@ -477,19 +474,9 @@ function tableOf({ request, query }: Context): string | undefined {
 function sendObject(context: Context, status: number, object: KubeObject): void {
   const as = tableOf(context);
   const { resource } = context.target;
-  if (!as) return send(context.response, status, object);
-  send(
-    context.response,
-    status,
-    toTable(
-      resource,
-      storeKey(resource),
-      [object],
-      object.metadata.resourceVersion ?? "",
-      context.boot.chassis.clock.now(),
-      as,
-    ),
-  );
+  const version = object.metadata.resourceVersion ?? "";
+  const now = context.boot.chassis.clock.now();
+  send(context.response, status, as ? toTable(resource, storeKey(resource), [object], version, now, as) : object);
 }
 
 function send(response: Response, status: number, body: object, type = "application/json"): void {

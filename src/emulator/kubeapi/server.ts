@@ -1,12 +1,13 @@
 import { createServer as createHttp1 } from "node:http";
 import { createServer as createHttp2, type Http2ServerRequest } from "node:http2";
 import type { Duplex } from "node:stream";
-import { createSecureContext, TLSSocket } from "node:tls";
+import { createSecureContext, type TLSSocket } from "node:tls";
 import { isIP } from "#emulator/apid/certificates.ts";
 import type { Boot } from "#emulator/boot.ts";
 import type { Cluster } from "#emulator/cluster.ts";
 import { type Network, ports } from "#emulator/network.ts";
 import { issue } from "#emulator/pki.ts";
+import { acceptTls } from "#emulator/tls.ts";
 import { upgradePod } from "./exec.ts";
 import { handleKube } from "./handler.ts";
 import { seedObjects } from "./seed.ts";
@@ -112,24 +113,14 @@ export class KubeServer {
     this.#listener?.close();
     this.#listener = network.listen(ports.kubernetes, (stream) => {
       this.#open.add(stream);
-      stream.on("error", () => {});
       stream.once("close", () => this.#open.delete(stream));
       this.#accept(stream, secureContext);
     });
   }
 
   #accept(stream: Duplex, secureContext: ReturnType<typeof createSecureContext>): void {
-    const socket = new TLSSocket(stream as ConstructorParameters<typeof TLSSocket>[0], {
-      isServer: true,
-      secureContext,
-      ALPNProtocols: ["h2", "http/1.1"],
-      requestCert: true,
-      rejectUnauthorized: false,
-    });
     const found = { boot: this.#boot, cluster: this.#cluster };
-    socket.on("error", () => socket.destroy());
-    socket.once("close", () => stream.destroy());
-    socket.once("secure", () => {
+    acceptTls(stream, { secureContext, ALPNProtocols: ["h2", "http/1.1"], requestCert: true }, (socket) => {
       if (socket.alpnProtocol === "h2") {
         handing = { ...found, socket };
         try {
