@@ -1,6 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
-import { Cluster, type WatchResponse, WatchResponseSchema } from "#gen/sidero/discovery/server/server_pb.ts";
+import {
+  type AffiliateUpdateRequest,
+  Cluster,
+  type WatchResponse,
+  WatchResponseSchema,
+} from "#gen/sidero/discovery/server/server_pb.ts";
 import type { Clock, Timer } from "#lib/clock.ts";
 import { parseIP } from "#lib/ip.ts";
 import { callerAddress } from "./serve-h2c.ts";
@@ -76,13 +81,7 @@ export class Discovery {
     this.#timer?.cancel();
   }
 
-  #update(request: {
-    clusterId: string;
-    affiliateId: string;
-    affiliateData?: Uint8Array;
-    affiliateEndpoints: Uint8Array[];
-    ttl?: { seconds: bigint; nanos: number } | undefined;
-  }): void {
+  #update(request: AffiliateUpdateRequest): void {
     const { clusterId, affiliateId, affiliateData, affiliateEndpoints } = request;
     checkId("cluster_id", clusterId);
     checkId("affiliate_id", affiliateId);
