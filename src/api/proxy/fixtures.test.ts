@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type AddressInfo, connect, type Server } from "node:net";
+import { type AddressInfo, connect, type Server, type Socket } from "node:net";
+import { Duplex } from "node:stream";
 import { type TestContext, test } from "node:test";
 import { type MachineStatusSpec, MachineStatusSpec_Role } from "#gen/specs/specs_pb.ts";
 import { ClusterSecretsKind } from "#kinds/cluster/cluster-secrets.ts";
@@ -49,7 +50,7 @@ export function makeSite(t: TestContext): Site {
         const socket = connect({ port: to, host: "127.0.0.1", allowHalfOpen: true, ...(signal ? { signal } : {}) });
         socket.once("connect", () => {
           socket.off("error", reject);
-          resolve(socket);
+          resolve(asDuplex(socket));
         });
         socket.once("error", reject);
       }),
@@ -82,6 +83,30 @@ export function makeSite(t: TestContext): Site {
   };
 }
 
+/** A socket as the link hands it out: a plain Duplex without a handle. */
+export function asDuplex(socket: Socket): Duplex {
+  socket.setNoDelay(true);
+  const stream = new Duplex({
+    read: () => void socket.resume(),
+    write: (chunk, _, done) => void socket.write(chunk, done),
+    final: (done) => void socket.end(done),
+    destroy(error, done) {
+      if (error || !socket.readableEnded) socket.resetAndDestroy();
+      else socket.destroy();
+      done(error);
+    },
+  });
+  socket.on("data", (chunk) => {
+    if (!stream.push(chunk)) socket.pause();
+  });
+  socket.once("end", () => stream.push(null));
+  socket.on("error", (error) => stream.destroy(error));
+  socket.once("close", () => {
+    if (!socket.readableEnded) stream.destroy();
+  });
+  return stream;
+}
+
 /** Listens on a loopback port until the test ends. */
 export async function listening<S extends Server>(t: TestContext, server: S): Promise<S> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -90,6 +115,12 @@ export async function listening<S extends Server>(t: TestContext, server: S): Pr
     (server as { closeAllConnections?: () => void }).closeAllConnections?.();
   });
   return server;
+}
+
+/** Resolves when a connection is closed, however it ended. */
+export function closed(stream: Duplex): Promise<void> {
+  stream.on("error", () => {});
+  return new Promise((resolve) => stream.once("close", resolve));
 }
 
 /** Waits until `check` holds, looking again with each turn of the loop; fails after ten seconds. */

@@ -8,7 +8,7 @@ import { LoadBalancerStatusKind } from "#kinds/cluster/load-balancer-status.ts";
 import { ManualClock, systemClock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import { silent } from "#lib/log.ts";
-import { eventually, listening, makeSite, portOf } from "./fixtures.test.ts";
+import { asDuplex, closed, eventually, listening, makeSite, portOf } from "./fixtures.test.ts";
 import type { Listen } from "./listen.ts";
 import { startLoadBalancers } from "./load-balancer.ts";
 
@@ -23,7 +23,9 @@ function planeSide(t: TestContext) {
     if (ports.has(port)) throw new IchorError("already_exists", `port ${port} is taken`);
     const server = await listening(
       t,
-      createServer({ allowHalfOpen: true }, (stream) => onConnection({ stream, remoteAddress: client })),
+      createServer({ allowHalfOpen: true }, (socket) =>
+        onConnection({ stream: asDuplex(socket), remoteAddress: client }),
+      ),
     );
     ports.set(port, server);
     return {
@@ -33,7 +35,8 @@ function planeSide(t: TestContext) {
       },
     };
   };
-  const open = (port: number) => connect({ port: portOf(ports.get(port)!), host: "127.0.0.1", allowHalfOpen: true });
+  const open = (port: number) =>
+    connect({ port: portOf(ports.get(port)!), host: "127.0.0.1", allowHalfOpen: true }).on("error", () => {});
   return { ports, listen, open };
 }
 
@@ -110,7 +113,7 @@ test("connections spread over what answers, and move when it does not", async (t
   site.route(second, 6443, undefined);
   for (const socket of two.sockets) socket.resetAndDestroy();
   await eventually(async () => (await healthy()) === false, "none answers");
-  assert.equal(await talk(open(10_001), "a"), "");
+  assert.equal(await talk(open(10_001), "a"), "broken");
 
   site.route(first, 6443, one.server);
   await eventually(async () => {
@@ -131,7 +134,7 @@ test("ports follow the configuration; what is gone takes its status along", asyn
   assert.equal(await site.state.get(LoadBalancerStatusKind, "old"), undefined);
   const held = open(10_001).on("error", () => {});
   await once(held, "data");
-  const ended = once(held.resume(), "end");
+  const gone = closed(held.resume());
   await site.state.update(LoadBalancerConfigKind, "one", ({ spec }) => {
     spec.bindPort = "10002";
   });
@@ -139,8 +142,7 @@ test("ports follow the configuration; what is gone takes its status along", asyn
   await site.state.create(LoadBalancerConfigKind, "two", { bindPort: "10002", endpoints });
   await site.state.destroy(LoadBalancerConfigKind.key("one"));
   await eventually(async () => (await healthy()) === undefined, "its status goes");
-  await ended;
-  held.destroy();
+  await gone;
   await eventually(() => {
     clock.advance(1000);
     return ports.has(10_002);

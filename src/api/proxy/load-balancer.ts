@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import type { LoadBalancerConfigSpec } from "#gen/specs/specs_pb.ts";
 import { LoadBalancerConfigKind } from "#kinds/cluster/load-balancer-config.ts";
 import { LoadBalancerStatusKind } from "#kinds/cluster/load-balancer-status.ts";
+import { abortable } from "#lib/abort.ts";
 import { backoffDelay } from "#lib/backoff.ts";
 import type { Clock, Timer } from "#lib/clock.ts";
 import { codeOf, messageOf } from "#lib/errors.ts";
@@ -27,16 +28,20 @@ export interface LoadBalancerOptions {
   readonly machines: MachineIndex;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Ends all of them. */
+  /** Ends all of them, as `close` does. */
   readonly signal: AbortSignal;
 }
 
 /**
  * For each LoadBalancerConfig a port on the plane's SideroLink address that leads to the API servers of the cluster (protocols.md 15.6):
- * TCP as it is, to an endpoint that answers. LoadBalancerStatus tells whether any does. Resolves when all that is configured listens.
+ * TCP as it is, to an endpoint that answers. LoadBalancerStatus tells whether any does. Resolves when all that is configured listens, with
+ * how to stop.
  */
-export async function startLoadBalancers(options: LoadBalancerOptions): Promise<void> {
-  const { state, machines, log, signal } = options;
+export async function startLoadBalancers(given: LoadBalancerOptions): Promise<{ close(): Promise<void> }> {
+  const end = new AbortController();
+  const signal = AbortSignal.any([given.signal, end.signal]);
+  const options = { ...given, signal };
+  const { state, machines, log } = options;
   const balancers = new Map<string, Balancer>();
   const ready = Promise.withResolvers<void>();
   void follow(
@@ -75,8 +80,17 @@ export async function startLoadBalancers(options: LoadBalancerOptions): Promise<
     },
     { once: true },
   );
-  await ready.promise;
-  await Promise.all([...balancers.values()].map((balancer) => balancer.settled()));
+  const settled = async () => {
+    await Promise.all([...balancers.values()].map((balancer) => balancer.settled()));
+  };
+  await abortable(ready.promise, signal);
+  await settled();
+  return {
+    async close() {
+      end.abort();
+      await settled();
+    },
+  };
 }
 
 /** The load balancer of one cluster. What it does on the outside happens in order, one at a time. */

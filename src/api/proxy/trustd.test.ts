@@ -14,12 +14,13 @@ import { SecurityService } from "#gen/securityapi/securityapi_pb.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silent } from "#lib/log.ts";
 import type { SecretsBundle } from "#talos/secrets.ts";
-import { listening, makeSite, portOf } from "./fixtures.test.ts";
+import { asDuplex, closed, listening, makeSite, portOf } from "./fixtures.test.ts";
 import { startTrustd } from "./trustd.ts";
 
 const plane = "127.0.0.1";
 const worker = "fdae:41e4:649b:9303::a";
 const neighbour = "fdae:41e4:649b:9303::b";
+const free = "fdae:41e4:649b:9303::c";
 
 interface Wanted {
   readonly subject?: string;
@@ -47,23 +48,20 @@ async function start(t: TestContext, from: { address: string }) {
   const site = makeSite(t);
   const one = await site.addCluster("one");
   const two = await site.addCluster("two");
+  await site.addMachine("w", { cluster: "one", managementAddress: worker });
+  await site.addMachine("n", { cluster: "two", managementAddress: neighbour });
+  await site.addMachine("f", { cluster: "", managementAddress: free });
   let server: Server | undefined;
   const trustd = await startTrustd({
     ...site,
     clock: systemClock,
     log: silent,
     address: plane,
-    machineAt: (address) =>
-      ({
-        [worker]: { id: "w", cluster: "one" },
-        [neighbour]: { id: "n", cluster: "two" },
-        free: { id: "f", cluster: "" },
-      })[address],
     async listen(port, onConnection) {
       assert.equal(port, 50_001);
       server = await listening(
         t,
-        createServer((stream) => onConnection({ stream, remoteAddress: from.address })),
+        createServer((socket) => onConnection({ stream: asDuplex(socket), remoteAddress: from.address })),
       );
       return { close: async () => void server?.close() };
     },
@@ -121,7 +119,7 @@ test("the cluster is told by the source address: a member of another one does no
   await assert.rejects(ask(one, await makeRequest()));
   const { ca } = await ask(two, await makeRequest());
   assert.equal(Buffer.from(ca).toString(), two.os.crt);
-  from.address = "free";
+  from.address = free;
   await assert.rejects(ask(one, await makeRequest()));
 });
 
@@ -172,13 +170,13 @@ test("connections that do not speak TLS or h2 end, and no machine has more than 
   const { port, one } = await start(t, { address: worker });
   const plain = connectTcp(port, plane).on("error", () => {});
   plain.write("GET / HTTP/1.1\r\n\r\n");
-  await once(plain, "close");
+  await closed(plain);
   const http1 = connectTls({ port, host: plane, ca: one.os.crt, ALPNProtocols: ["http/1.1"] });
   await once(http1, "error");
-  const silent = Array.from({ length: 8 }, () => connectTcp(port, plane));
+  const silent = Array.from({ length: 8 }, () => connectTcp(port, plane).on("error", () => {}));
   await Promise.all(silent.map((socket) => once(socket, "connect")));
   const ninth = connectTcp(port, plane).on("error", () => {});
   ninth.resume();
-  await once(ninth, "close");
+  await closed(ninth);
   for (const socket of silent) socket.destroy();
 });

@@ -15,6 +15,7 @@ import { type CertKey, issue, opensslKey, signServerRequest } from "#talos/pki.t
 import { statusOf } from "./grpc-status.ts";
 import { Issued, issuedLifetime } from "./issued.ts";
 import type { Accepted, Listen } from "./listen.ts";
+import type { IndexedMachine, MachineIndex } from "./machine-index.ts";
 
 /** Where workers look for trustd. */
 export const trustdPort = 50_001;
@@ -26,22 +27,13 @@ const largestRequest = 64 * 1024;
 /** Connections that one machine may have at a time. */
 const mostConnections = 8;
 
-/** What is needed of a machine. */
-export interface TrustdPeer {
-  /** UUID. */
-  readonly id: string;
-  /** Empty for one that belongs to none. */
-  readonly cluster: string;
-}
-
 /** What trustd is made with. */
 export interface TrustdOptions {
   readonly listen: Listen;
   readonly state: State;
   /** The plane's SideroLink address: what machines dial, so what the certificate must be for. */
   readonly address: string;
-  /** The machine behind a SideroLink address. */
-  readonly machineAt: (address: string) => TrustdPeer | undefined;
+  readonly machines: MachineIndex;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -61,7 +53,7 @@ interface Authority {
  * machine behind the source address. Answers how to stop.
  */
 export async function startTrustd(options: TrustdOptions): Promise<{ close(): Promise<void> }> {
-  const { listen, state, address, machineAt, clock, log } = options;
+  const { listen, state, address, machines, clock, log } = options;
   const authorities = new Issued<Authority>(state, clock, async ({ os, trustdToken }, spec) => {
     const extra = spec.extraCerts?.os?.crt;
     return {
@@ -73,7 +65,7 @@ export async function startTrustd(options: TrustdOptions): Promise<{ close(): Pr
   });
 
   const certificate = async (
-    peer: TrustdPeer,
+    peer: IndexedMachine,
     { token, accepted, sign }: Authority,
     csr: Uint8Array,
     shown: string,
@@ -81,13 +73,13 @@ export async function startTrustd(options: TrustdOptions): Promise<{ close(): Pr
     if (!timingSafeEqual(digest(shown), token))
       throw new IchorError("unauthenticated", "the token is not that of the cluster");
     const request = Buffer.from(csr).toString();
-    checkAddresses(request, peer, address, machineAt);
+    checkAddresses(request, peer, address, machines);
     const crt = Buffer.from(await sign(request));
     log.info({ machine: peer.id, cluster: peer.cluster }, "signed the apid certificate of a machine");
     return { ca: accepted, crt };
   };
 
-  const routesFor = (peer: TrustdPeer, authority: Authority) => (router: ConnectRouter) =>
+  const routesFor = (peer: IndexedMachine, authority: Authority) => (router: ConnectRouter) =>
     router.service(SecurityService, {
       async certificate({ csr }, { requestHeader }) {
         try {
@@ -112,7 +104,8 @@ export async function startTrustd(options: TrustdOptions): Promise<{ close(): Pr
       mine.delete(stream);
       if (mine.size === 0) open.delete(remoteAddress);
     });
-    const peer = machineAt(remoteAddress);
+    await machines.ready();
+    const peer = machines.byAddress(remoteAddress);
     if (!peer?.cluster) throw new IchorError("permission_denied", "no machine of a cluster has that address");
     const authority = await authorities.get(peer.cluster);
     serve(stream, authority.own, routesFor(peer, authority));
@@ -162,7 +155,7 @@ function serve(stream: Duplex, own: CertKey, routes: (router: ConnectRouter) => 
 }
 
 /** A member may not become another machine, nor the plane: addresses of the link are given out by the plane alone. */
-function checkAddresses(request: string, peer: TrustdPeer, plane: string, machineAt: TrustdOptions["machineAt"]): void {
+function checkAddresses(request: string, peer: IndexedMachine, plane: string, machines: MachineIndex): void {
   let addresses: string[];
   try {
     const names = new Pkcs10CertificateRequest(request).extensions.flatMap((extension) =>
@@ -173,7 +166,7 @@ function checkAddresses(request: string, peer: TrustdPeer, plane: string, machin
     throw new IchorError("invalid_argument", "the certificate request cannot be read", { cause });
   }
   for (const address of addresses) {
-    const owner = machineAt(address);
+    const owner = machines.byAddress(address);
     if (address === plane || (owner && owner.id !== peer.id))
       throw new IchorError("permission_denied", `${address} belongs to another machine of the link`);
   }
