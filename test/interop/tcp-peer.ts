@@ -35,6 +35,7 @@ export function expected(seed: number, size: number): Tally {
 
 /** Sends a pattern and ends; takes all that comes until the end; both at once. */
 export async function exchange(stream: Duplex, seed: number, size: number): Promise<Tally> {
+  stream.allowHalfOpen = true;
   const hash = createHash("sha256");
   let bytes = 0;
   const received = (async () => {
