@@ -43,7 +43,8 @@ async function twoThreads(keys: Keys): Promise<number> {
     workerData: { bench: "link", keys, plane: end.port } satisfies Work,
   });
   try {
-    await once(worker, "message");
+    const [far] = (await once(worker, "message")) as [number];
+    end.talkTo(far);
     return await drink(await end.stack.connect(addresses.machine, port));
   } finally {
     await worker.terminate();
@@ -53,9 +54,10 @@ async function twoThreads(keys: Keys): Promise<number> {
 
 /** The far end, in its thread: pours bytes at whoever connects. */
 async function farEnd({ keys, plane }: Work): Promise<void> {
-  const end = await udpEnd("machine", keys, plane);
+  const end = await udpEnd("machine", keys);
+  end.talkTo(plane);
   end.stack.listen(port, pour);
-  parentPort?.postMessage("ready");
+  parentPort?.postMessage(end.port);
 }
 
 async function oneThread(keys: Keys): Promise<number> {
@@ -123,7 +125,7 @@ function ender(side: Side, keys: Keys, send: (datagram: Uint8Array) => void) {
   return { device, stack };
 }
 
-async function udpEnd(side: Side, keys: Keys, peerPort = 0) {
+async function udpEnd(side: Side, keys: Keys) {
   const socket = createSocket({
     type: "udp4",
     recvBufferSize: 4 << 20,
@@ -132,16 +134,15 @@ async function udpEnd(side: Side, keys: Keys, peerPort = 0) {
     lookup: (host, _options, done) => done(null, host, 4),
   });
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  let to = peerPort;
+  let to = 0;
   const { device, stack } = ender(side, keys, (datagram) => socket.send(datagram, to, "127.0.0.1", ignore));
-  socket.on("message", (datagram, from) => {
-    to = from.port;
-    device.input(datagram, other[side]);
-  });
-  if (peerPort) device.output(Buffer.from(emptyPacket(side)));
+  socket.on("message", (datagram) => device.input(datagram, other[side]));
   return {
     stack,
     port: socket.address().port,
+    talkTo(far: number) {
+      to = far;
+    },
     close() {
       stack.close();
       device.close();
@@ -151,18 +152,6 @@ async function udpEnd(side: Side, keys: Keys, peerPort = 0) {
 }
 
 const ignore = () => {};
-
-/** Something to begin a handshake with: who is behind a port is only known once it has spoken. */
-function emptyPacket(side: Side): Uint8Array {
-  const bytes = new Uint8Array(40);
-  bytes[0] = 0x60;
-  bytes[6] = 59;
-  bytes[8] = 0xfd;
-  bytes[23] = side === "plane" ? 1 : 2;
-  bytes[24] = 0xfd;
-  bytes[39] = side === "plane" ? 2 : 1;
-  return bytes;
-}
 
 function pour(stream: TcpStream): void {
   const bytes = Buffer.alloc(65_536, 7);

@@ -27,7 +27,7 @@ export function acknowledged(c: Connection, s: Segment, now: number): void {
     c.duplicates++;
     if (!c.sackOk) c.duplicateBytes = Math.min(c.duplicateBytes + c.mss, since(c.dataSent, c.sendUna));
   }
-  findLoss(c);
+  findLoss(c, now);
 }
 
 function updateWindow(c: Connection, s: Segment): void {
@@ -68,9 +68,26 @@ function progress(c: Connection, s: Segment, count: number, now: number): void {
   if (c.recovery === RECOVER_NONE) {
     c.duplicateBytes = 0;
     if (c.cwndLimited) c.congestion.acknowledged(count, now, c.rto.srtt);
-  } else recovering(c, count, now);
+  } else if (spurious(c, s)) undo(c);
+  else recovering(c, count, now);
   c.retransmitAt = s.ack === c.sendNext ? 0 : now + c.rto.value;
   if (finAcked) finished(c);
+}
+
+/** The first acknowledgement in a recovery tells whether the original or the copy arrived (Eifel, RFC 3522). */
+function spurious(c: Connection, s: Segment): boolean {
+  const { undoable } = c;
+  c.undoable = false;
+  return undoable && c.timestamps && s.tsecr !== 0 && since(s.tsecr, c.undoStamp) < 0;
+}
+
+/** Nothing was lost: the path reorders, or was slow for a moment. */
+function undo(c: Connection): void {
+  if (c.recovery === RECOVER_FAST) c.reordering = Math.min(300, c.reordering * 2);
+  c.recovery = RECOVER_NONE;
+  c.retransmitNow = false;
+  c.duplicateBytes = 0;
+  c.congestion.undo();
 }
 
 function recovering(c: Connection, count: number, now: number): void {
@@ -104,12 +121,14 @@ function measure(c: Connection, s: Segment, now: number): void {
 }
 
 /** Fast retransmit on three duplicates, or when SACK shows enough beyond a gap. */
-function findLoss(c: Connection): void {
+function findLoss(c: Connection, now: number): void {
   if (c.board.empty && c.duplicates < 3) return;
-  let edge = c.sackOk ? c.board.lostBelow(c.sendUna, 2 * c.mss) : c.sendUna;
+  // Where segments overtake one another more are needed, but not more than there are.
+  const enough = Math.max(3, Math.min(c.reordering, Math.floor(since(c.dataSent, c.sendUna) / c.mss) - 1));
+  let edge = c.sackOk ? c.board.lostBelow(c.sendUna, (enough - 1) * c.mss, enough) : c.sendUna;
   if (c.recovery === RECOVER_NONE) {
     if (since(edge, c.sendUna) <= 0) {
-      if (c.duplicates < 3) return;
+      if (c.duplicates < enough) return;
       edge = (c.sendUna + c.mss) | 0;
     }
     c.recovery = RECOVER_FAST;
@@ -117,6 +136,8 @@ function findLoss(c: Connection): void {
     c.highRetransmit = c.sendUna;
     c.lostEdge = edge;
     c.retransmitNow = true;
+    c.undoable = true;
+    c.undoStamp = c.timestamp(now);
     c.congestion.lost();
   } else if (since(edge, c.lostEdge) > 0) c.lostEdge = edge;
 }

@@ -15,6 +15,8 @@ export class Cubic {
   #epoch = -1;
   #origin = 0;
   #reno = 0;
+  /** What the last reduction took, to give it back. */
+  #before = { cwnd: 0, ssthresh: 0, wMax: 0 };
 
   constructor(mss: number) {
     this.mss = mss;
@@ -59,6 +61,14 @@ export class Cubic {
     this.cwnd = this.mss;
   }
 
+  /** The last reduction was for a loss that was none. */
+  undo(): void {
+    this.cwnd = Math.max(this.cwnd, this.#before.cwnd);
+    this.ssthresh = this.#before.ssthresh;
+    this.#wMax = this.#before.wMax;
+    this.#epoch = -1;
+  }
+
   /** Nothing was sent for longer than a timeout: old knowledge of the path is stale (RFC 5681 4.1). */
   idle(): void {
     this.cwnd = Math.min(this.cwnd, 10 * this.mss);
@@ -66,6 +76,7 @@ export class Cubic {
   }
 
   #reduce(): void {
+    this.#before = { cwnd: this.cwnd, ssthresh: this.ssthresh, wMax: this.#wMax };
     this.#epoch = -1;
     // Fast convergence: leave room to a newcomer when the window shrinks from loss to loss.
     this.#wMax = this.cwnd < this.#wMax ? (this.cwnd * (1 + BETA)) / 2 : this.cwnd;

@@ -146,6 +146,11 @@ export class Connection {
   lostEdge = 0;
   retransmitNow = false;
   retransmittedAt = 0;
+  /** The recovery may yet turn out to be for nothing: an echo from before `undoStamp` shows it. */
+  undoable = false;
+  undoStamp = 0;
+  /** Segments by which a later one may overtake: 3, more where the path was seen to reorder. */
+  reordering = 3;
   /** Duplicate acknowledgements in a row, and the bytes that they stand for without SACK. */
   duplicates = 0;
   duplicateBytes = 0;

@@ -62,14 +62,14 @@ export class Scoreboard {
   }
 
   /**
-   * Everything unreported below the returned edge counts as lost (RFC 6675 IsLost: more than `threshold` bytes, or three
-   * ranges, are reported above it). `una` when nothing is.
+   * Everything unreported below the returned edge counts as lost (RFC 6675 IsLost: more than `bytes`, or as many as
+   * `ranges`, are reported above it). `una` when nothing is.
    */
-  lostBelow(una: number, threshold: number): number {
+  lostBelow(una: number, bytes: number, ranges: number): number {
     let above = 0;
-    for (let i = this.#edges.length - 2, ranges = 1; i >= 0; i -= 2, ranges++) {
+    for (let i = this.#edges.length - 2, count = 1; i >= 0; i -= 2, count++) {
       above += since(this.#edges[i + 1]!, this.#edges[i]!);
-      if (above > threshold || ranges >= 3) return this.#edges[i]!;
+      if (above > bytes || count >= ranges) return this.#edges[i]!;
     }
     return una;
   }

@@ -81,7 +81,13 @@ function retransmit(c: Connection, now: number): void {
     c.host.dirty(c);
     return;
   }
-  c.congestion.expired(c.recovery !== RECOVER_TIMEOUT || c.recover === c.sendUna);
+  const first = c.recovery !== RECOVER_TIMEOUT;
+  c.congestion.expired(first);
+  if (first) {
+    c.undoable = true;
+    c.undoStamp = c.timestamp(now);
+  }
+  c.reordering = 3;
   if (c.board.reneged(c.sendUna)) c.board.clear();
   c.recovery = RECOVER_TIMEOUT;
   c.recover = c.dataSent;
