@@ -168,6 +168,17 @@ export class Boot {
     this.#ended.resolve(ending);
   }
 
+  /** Lets the last events leave, as a real machine does before it goes down. */
+  async drain(): Promise<void> {
+    const { clock, delays } = this.chassis;
+    await sleep(delays.grace, clock, this.signal);
+    if (!this.network || !this.#sinks().eventSink) return;
+    const enough = new AbortController();
+    const timer = clock.after(delays.drain, () => enough.abort(new Error("the event sink does not answer")));
+    await this.events.drained(AbortSignal.any([this.signal, enough.signal])).catch(() => {});
+    timer.cancel();
+  }
+
   /** Stores disk content and META. */
   flush(): void {
     const { disk } = this.chassis;

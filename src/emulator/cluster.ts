@@ -12,15 +12,13 @@ export class Cluster {
   readonly objects: KubeObjects;
   readonly #peers = new Set<Boot>();
   readonly #listeners = new Set<() => void>();
+  readonly #dirty: () => void;
 
   constructor(id: string, name: string, clock: Clock, dirty: () => void) {
     this.id = id;
     this.name = name;
-    const changed = () => {
-      dirty();
-      for (const listener of [...this.#listeners]) listener();
-    };
-    this.etcd = new Etcd(changed);
+    this.#dirty = dirty;
+    this.etcd = new Etcd(() => this.touch());
     this.objects = new KubeObjects(clock, () => {
       this.etcd.wrote();
       dirty();
@@ -37,6 +35,11 @@ export class Cluster {
       this.#peers.delete(peer);
       this.#tellPeers();
     };
+  }
+  /** Has everyone who waits for etcd look again: a member's disk changed. */
+  touch(): void {
+    this.#dirty();
+    for (const listener of [...this.#listeners]) listener();
   }
   /** Calls back when etcd changes, until the answer is called. */
   onChange(listener: () => void): () => void {

@@ -14,6 +14,8 @@ export interface Delays {
   readonly kubelet: number;
   /** Answering a call that starts a sequence, before the sequence begins. */
   readonly grace: number;
+  /** At most, for the last events to leave before a reboot. */
+  readonly drain: number;
   /** First delay of every retry; doubles up to `retryMax`. */
   readonly retry: number;
   readonly retryMax: number;
@@ -29,6 +31,7 @@ export const delayProfiles = {
     phase: 250,
     kubelet: 2500,
     grace: 300,
+    drain: 10_000,
     retry: 1000,
     retryMax: 60_000,
   },
@@ -40,6 +43,7 @@ export const delayProfiles = {
     phase: 0,
     kubelet: 0,
     grace: 20,
+    drain: 1000,
     retry: 50,
     retryMax: 5000,
   },

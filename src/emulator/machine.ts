@@ -113,7 +113,8 @@ async function live(boot: Boot): Promise<void> {
   if (!disk.installed)
     boot.setUnmet("systemDisk", `Talos ${running.tag} is not installed: waiting for the installation`);
   boot.setStage("booting");
-  await Promise.all([configureApid(boot), runNode(boot)]);
+  configureApid(boot);
+  await runNode(boot);
 }
 
 /** The install sequence of a configuration with install instructions: pulls, installs, reboots; after a failure tries again at the next boot. */
@@ -123,7 +124,7 @@ async function install(boot: Boot): Promise<void> {
   const { disk: path, image } = config.install;
   lock(boot, "install");
   boot.setStage("installing");
-  configureApid(boot).catch(() => {});
+  configureApid(boot);
   let ok = false;
   try {
     await boot.sequence("install", async () => {
@@ -164,6 +165,7 @@ async function install(boot: Boot): Promise<void> {
   }
   boot.setStage("rebooting");
   boot.kernel.talos(ok ? "installation done: rebooting" : "installation failed: rebooting");
-  await sleep(ok ? chassis.delays.grace : chassis.delays.retry * 10, chassis.clock, boot.signal);
+  if (!ok) await sleep(chassis.delays.retry * 10, chassis.clock, boot.signal);
+  await boot.drain();
   boot.end("reboot");
 }

@@ -28,8 +28,7 @@ export function startEnding(
       },
       actor,
     );
-    // Lets the last events and log lines leave, as the real drain at shutdown does.
-    await sleep(boot.chassis.delays.grace, boot.chassis.clock, boot.signal);
+    await boot.drain();
     boot.end(then);
   };
   run().catch((error) => {

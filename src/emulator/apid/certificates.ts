@@ -1,12 +1,13 @@
 import { createSecureContext, type SecureContext, connect as tlsConnect } from "node:tls";
 import { createClient } from "@connectrpc/connect";
-import type { Boot } from "#emulator/boot.ts";
+import type { ApidTls, Boot } from "#emulator/boot.ts";
 import { grpcTo } from "#emulator/grpc.ts";
 import { ports } from "#emulator/network.ts";
 import { issue, newRequest, selfSigned } from "#emulator/pki.ts";
 import { SecurityService } from "#gen/securityapi/securityapi_pb.ts";
 import { sleep } from "#lib/abort.ts";
 import { backoffDelay } from "#lib/backoff.ts";
+import type { Timer } from "#lib/clock.ts";
 import { messageOf } from "#lib/errors.ts";
 
 const day = 86_400_000;
@@ -25,12 +26,36 @@ export function maintenanceContext(): Promise<SecureContext> {
 }
 
 /**
- * Gets apid's certificate and puts it in force: a control plane signs it itself, a worker asks trustd at the cluster endpoint until it
- * answers or the boot ends. Renewed at half its life.
+ * Keeps apid's certificate in force until the boot ends: a control plane signs it itself, a worker asks trustd at the cluster endpoint until
+ * it answers. Made anew for each network, since the machine's addresses are in it, and at half its life.
  */
-export async function configureApid(boot: Boot): Promise<void> {
+export function configureApid(boot: Boot): void {
+  const { clock, log } = boot.chassis;
+  let timer: Timer | undefined;
+  let last = 0;
+  const renew = () => {
+    timer?.cancel();
+    const own = ++last;
+    certify(boot)
+      .then((tls) => {
+        if (own !== last) return;
+        boot.apidTls = tls;
+        timer = clock.after(day / 2, renew);
+      })
+      .catch((error) => {
+        if (boot.signal.aborted) return;
+        log.debug({ machine: boot.uuid, error }, "no certificate for apid");
+        boot.kernel.write(`[talos] apid: cannot make a certificate: ${messageOf(error)}`, "user", "err");
+      });
+  };
+  boot.onNetwork.add(renew);
+  boot.signal.addEventListener("abort", () => timer?.cancel(), { once: true });
+  if (boot.network) renew();
+}
+
+async function certify(boot: Boot): Promise<ApidTls> {
   const { config } = boot;
-  if (!config) return;
+  if (!config) throw new Error("no configuration");
   const names = {
     commonName: boot.hostname,
     dns: [boot.hostname, ...config.certSANs.filter((san) => !isIP(san))],
@@ -42,17 +67,9 @@ export async function configureApid(boot: Boot): Promise<void> {
         { ...names, server: true, notBefore: boot.now() - 60_000, validity: day },
       )
     : await askTrustd(boot, names);
-  boot.apidTls = {
-    context: createSecureContext({
-      cert: pair.crt,
-      key: pair.key,
-      ca: [config.os.crt, ...config.acceptedOS],
-      minVersion: "TLSv1.3",
-    }),
-    clientCAs: [config.os.crt, ...config.acceptedOS],
-  };
-  const timer = boot.chassis.clock.after(day / 2, () => void configureApid(boot).catch(() => {}));
-  boot.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+  const authorities = [config.os.crt, ...config.acceptedOS];
+  const context = createSecureContext({ cert: pair.crt, key: pair.key, ca: authorities, minVersion: "TLSv1.3" });
+  return { context, clientCAs: authorities };
 }
 
 async function askTrustd(

@@ -27,6 +27,7 @@ export class EventRing {
   readonly #ring: MachineEvent[] = [];
   readonly #listeners = new Set<() => void>();
   #first = 0;
+  #acknowledged = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -59,9 +60,22 @@ export class EventRing {
     const event = this.#ring[index];
     return event && { event, next: this.#first + index + 1 };
   }
+  /** The sink has taken all before `position`. */
+  acknowledge(position: number): void {
+    this.#acknowledged = position;
+    for (const listener of [...this.#listeners]) listener();
+  }
   /** Resolves when there is an event at `position`. */
-  async wait(position: number, signal: AbortSignal): Promise<void> {
-    while (this.end <= position) {
+  wait(position: number, signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.end > position, signal);
+  }
+  /** Resolves when the sink has taken all that there is. */
+  drained(signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.#acknowledged >= this.end, signal);
+  }
+
+  async #until(holds: () => boolean, signal: AbortSignal): Promise<void> {
+    while (!holds()) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#listeners.add(resolve);
       try {
@@ -101,6 +115,7 @@ export async function sendEvents(options: {
           const { event, next } = found;
           await client.publish({ data: event.data, id: event.id, actorId: event.actor }, { signal, timeoutMs: 30_000 });
           position = next;
+          ring.acknowledge(position);
           attempt = 0;
         }
       } finally {

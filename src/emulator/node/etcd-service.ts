@@ -20,6 +20,7 @@ export function bootstrapEtcd(boot: Boot, options: { readonly recover: boolean }
   const member = cluster.etcd.bootstrap(newMember(boot));
   chassis.disk.etcd = { cluster: cluster.id, member: member.id };
   chassis.save();
+  cluster.touch();
   boot.kernel.talos("bootstrapping etcd cluster");
 }
 
