@@ -33,11 +33,18 @@ export async function installTalos(
       await keepOperation(context, id, INSTALL, (spec) => {
         spec.step = step.DONE;
         spec.message = "installed";
+        spec.error = "";
       });
       return true;
     }
     // It came back without what was installed: from the start.
     operation = undefined;
+  }
+  const rebooting = operation?.kind === INSTALL && operation.step === step.REBOOTING;
+  const asked = Number(operation?.updated?.seconds ?? 0n) * 1000;
+  if (rebooting && !operation?.error && context.clock.now() - asked < rebootWithin) {
+    context.again(rebootWithin);
+    return false;
   }
   const client = clients.maintenance(live.address);
   try {
@@ -65,7 +72,7 @@ export async function installTalos(
         spec.bootKey = live.bootKey;
       });
     }
-    await client.machine.reboot({}, { signal: context.signal, timeoutMs: 60_000 });
+    await reboot(client, context.signal);
   } catch (cause) {
     const error = machineError(cause, "installing Talos");
     await keepOperation(context, id, INSTALL, (spec) => {
@@ -77,6 +84,16 @@ export async function installTalos(
   }
   context.again(rebootWithin);
   return false;
+}
+
+/** A machine that is on its way may take the answer with it. */
+async function reboot(client: TalosClient, signal: AbortSignal): Promise<void> {
+  try {
+    await client.machine.reboot({}, { signal, timeoutMs: 60_000 });
+  } catch (cause) {
+    const error = machineError(cause, "rebooting");
+    if (error.code !== "unavailable" && error.code !== "aborted" && error.code !== "canceled") throw error;
+  }
 }
 
 async function pull(

@@ -17,7 +17,7 @@ import {
   type SecurityState_FIPSState,
   SecurityStateSchema,
 } from "#gen/specs/specs_pb.ts";
-import { RuntimeMachineStageSchema } from "#gen/talos/resource/definitions/enums/enums_pb.ts";
+import { RuntimeMachineStage, RuntimeMachineStageSchema } from "#gen/talos/resource/definitions/enums/enums_pb.ts";
 import { formatIP } from "#lib/ip.ts";
 import type { TalosEvent, TalosKind } from "#talos/cosi.ts";
 import { talosKinds } from "#talos/resources.ts";
@@ -55,6 +55,13 @@ export class Inventory {
   #one<S extends Message>(kind: TalosKind<S>, id?: string): S | undefined {
     const all = this.#found.get(kind.type);
     return (id === undefined ? all?.values().next().value : all?.get(id)) as S | undefined;
+  }
+
+  /** Whether it says that it is in maintenance; undefined before it says anything. */
+  get inMaintenance(): boolean | undefined {
+    const stage = this.#one(talosKinds.machineStatus)?.stage ?? RuntimeMachineStage.MACHINE_STAGE_UNKNOWN;
+    if (stage === RuntimeMachineStage.MACHINE_STAGE_UNKNOWN) return undefined;
+    return stage === RuntimeMachineStage.MACHINE_STAGE_MAINTENANCE;
   }
 
   /** Fills what the machine itself tells; the rest of the spec is not touched. */

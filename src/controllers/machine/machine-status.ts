@@ -11,7 +11,7 @@ import { MachineDetailsKind } from "#kinds/machine/machine-details.ts";
 import { MachineLabelsKind } from "#kinds/machine/machine-labels.ts";
 import { MachineServicesKind } from "#kinds/machine/machine-services.ts";
 import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
-import { messageOf } from "#lib/errors.ts";
+import { IchorError, messageOf } from "#lib/errors.ts";
 import type { Inventory } from "./inventory.ts";
 import { statusLabels } from "./status-labels.ts";
 import { watchMachine } from "./watch-machine.ts";
@@ -45,6 +45,9 @@ export function machineStatusController({ state, clients, clock, log }: Deps): C
         });
       }
     }
+    // The connection may outlive the change, with rights that no longer fit: another one finds out what the machine is now.
+    if (inventory.inMaintenance !== undefined && inventory.inMaintenance !== maintenance)
+      throw new IchorError("aborted", maintenance ? "it is leaving maintenance" : "it is in maintenance");
     // Last: whoever is woken by the status finds the rest.
     await own.modify(MachineStatusKind, id, (draft) => {
       inventory.fillStatus(draft.spec);
