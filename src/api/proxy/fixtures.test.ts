@@ -47,8 +47,11 @@ export function makeSite(t: TestContext): Site {
       new Promise((resolve, reject) => {
         const to = routes.get(`${address} ${port}`);
         if (to === undefined) return reject(new IchorError("unavailable", `${address} does not answer`));
-        const socket = connect({ port: to, host: "127.0.0.1", allowHalfOpen: true, ...(signal ? { signal } : {}) });
+        const socket = connect({ port: to, host: "127.0.0.1", allowHalfOpen: true });
+        const stop = () => socket.destroy(signal?.reason);
+        signal?.addEventListener("abort", stop, { once: true });
         socket.once("connect", () => {
+          signal?.removeEventListener("abort", stop);
           socket.off("error", reject);
           resolve(asDuplex(socket));
         });

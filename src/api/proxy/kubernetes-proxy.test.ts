@@ -8,12 +8,12 @@ import { type TestContext, test } from "node:test";
 import type { TLSSocket } from "node:tls";
 import fc from "fast-check";
 import { ClusterUUIDKind } from "#kinds/cluster/cluster-uuid.ts";
-import { systemClock } from "#lib/clock.ts";
+import { type Clock, ManualClock, systemClock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import { silent } from "#lib/log.ts";
 import { issue } from "#talos/pki.ts";
 import type { SecretsBundle } from "#talos/secrets.ts";
-import { eventually, listening, makeSite, portOf, type Site } from "./fixtures.test.ts";
+import { closed, eventually, listening, makeSite, portOf, type Site } from "./fixtures.test.ts";
 import { createKubernetesProxy, type KubernetesCaller, parsePath } from "./kubernetes-proxy.ts";
 
 const tokens: Record<string, KubernetesCaller> = {
@@ -68,11 +68,11 @@ interface Seen {
   subject: { CN: string; O: string };
 }
 
-async function front(t: TestContext, site: Site) {
+async function front(t: TestContext, site: Site, clock: Clock = systemClock) {
   const audited: object[] = [];
   const proxy = createKubernetesProxy({
     ...site,
-    clock: systemClock,
+    clock,
     log: silent,
     audit: (entry) => audited.push(entry),
     verify: async (token) => {
@@ -264,6 +264,52 @@ test("another control plane takes over, a POST is sent once", async (t) => {
   site.route(address, 6443, first);
   assert.equal(await ask("POST"), "first");
   assert.deepEqual(posts, ["second", "first"]);
+});
+
+test("a control plane that falls silent is left, waiting callers too", async (t) => {
+  const site = makeSite(t);
+  const secrets = await site.addCluster("one");
+  let waiting = 0;
+  const mute = await apiServer(t, secrets, (req, res) => {
+    waiting++;
+    if (req.url === "/watch") res.writeHead(200).write("start");
+  });
+  const other = "fdae:41e4:649b:9303::b";
+  const well = await apiServer(t, secrets, (_, res) => void res.end("second"));
+  site.route(address, 6443, mute);
+  await site.addMachine("m1", { cluster: "one", managementAddress: address });
+  const clock = new ManualClock(Date.now());
+  const { base } = await front(t, site, clock);
+  const ask = (path: string, method = "GET") => fetch(`${base}/k8s/clusters/one${path}`, { method, headers: bearer });
+
+  const watch = (await ask("/watch")).text();
+  const broken = assert.rejects(watch);
+  const get = ask("/get");
+  const post = ask("/post", "POST");
+  await eventually(() => waiting === 3, "all wait");
+  clock.advance(8000);
+  const later = ask("/late");
+  await eventually(() => waiting === 4, "one that is slow is not cut");
+  site.route(other, 6443, well);
+  await site.addMachine("m2", { cluster: "one", managementAddress: other });
+  site.route(address, 6443, undefined);
+  await eventually(async () => {
+    clock.advance(60_000);
+    return (await Promise.race([post, undefined]))?.status === 502;
+  }, "the POST is not sent again");
+  assert.match(((await (await post).json()) as { message: string }).message, /does not answer any more/);
+  assert.equal(await (await get).text(), "second");
+  assert.equal(await (await later).text(), "second");
+  await broken;
+});
+
+test("connections go with the link of their machine", async (t) => {
+  const { site, port } = await working(t);
+  const opened = await upgrade(port, "/k8s/clusters/one/exec", { ...bearer, upgrade: "websocket" });
+  opened.socket!.resume();
+  const gone = closed(opened.socket!);
+  await site.addMachine("m1", { connected: false });
+  await gone;
 });
 
 test("an API server of another CA is not trusted", async (t) => {

@@ -179,7 +179,10 @@ function hasBody(req: IncomingMessage | Http2ServerRequest): boolean {
   return framedByChunks(req) || Number(req.headers["content-length"] ?? 0) > 0;
 }
 
-/** Sends the request with its body; a safe one again when a pooled connection turns out to be dead. */
+/** Tries of a request that changes nothing, when connections break under it. */
+const mostTries = 3;
+
+/** Sends the request with its body; one that changes nothing again, elsewhere if need be, when the connection breaks. */
 async function exchange(
   upstreams: KubernetesUpstreams,
   cluster: string,
@@ -187,7 +190,7 @@ async function exchange(
   req: IncomingMessage | Http2ServerRequest,
   signal: AbortSignal,
 ): Promise<{ outgoing: ClientRequest; response: IncomingMessage }> {
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const outgoing = await upstreams.open(cluster, request, signal);
     const response = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once("response", resolve);
@@ -201,7 +204,8 @@ async function exchange(
       return { outgoing, response: await response };
     } catch (cause) {
       req.unpipe(outgoing);
-      if (safe && outgoing.reusedSocket && !signal.aborted) continue;
+      if (safe && tries < mostTries && !signal.aborted) continue;
+      if (cause instanceof IchorError) throw cause;
       throw new IchorError("unavailable", `the API server of cluster "${cluster}" broke the connection`, { cause });
     }
   }

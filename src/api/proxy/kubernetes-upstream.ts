@@ -9,6 +9,7 @@ import type { Dial } from "#talos/dial.ts";
 import { issueKubernetesAdmin, opensslKey } from "#talos/pki.ts";
 import { EndpointHealth } from "./endpoint-health.ts";
 import { Issued, issuedLifetime } from "./issued.ts";
+import { Liveness } from "./liveness.ts";
 import type { MachineIndex } from "./machine-index.ts";
 
 /** Port of kube-apiserver on a control plane. */
@@ -25,6 +26,7 @@ export class KubernetesUpstreams {
   readonly #pools: Issued<Pool>;
   readonly #current = new Map<string, Pool>();
   readonly #health: EndpointHealth;
+  readonly #liveness: Liveness;
   readonly #stopWatching: () => void;
 
   constructor(options: { state: State; dial: Dial; clock: Clock; log: Logger; machines: MachineIndex }) {
@@ -32,6 +34,15 @@ export class KubernetesUpstreams {
     this.#machines = machines;
     this.#log = log;
     this.#health = new EndpointHealth(clock);
+    this.#liveness = new Liveness(clock, async (address) => {
+      try {
+        const stream = await dial(address, kubernetesPort, AbortSignal.timeout(connectTimeout));
+        stream.on("error", () => {}).destroy();
+      } catch (error) {
+        this.#health.bad(address);
+        throw error;
+      }
+    });
     this.#pools = new Issued(state, clock, async ({ kubernetes }, spec) => {
       const { crt, key } = await issueKubernetesAdmin(kubernetes, issuedLifetime, clock);
       const extra = spec.extraCerts?.k8s?.crt;
@@ -57,6 +68,7 @@ export class KubernetesUpstreams {
       try {
         const opened = await pool.open(address, options, signal);
         this.#health.good(address);
+        if (opened.socket) this.#liveness.guard(address, opened.socket);
         return opened;
       } catch (error) {
         if (signal.aborted) throw error;
@@ -72,7 +84,7 @@ export class KubernetesUpstreams {
   /** Cuts all connections. */
   close(): void {
     this.#stopWatching();
-    for (const pool of this.#current.values()) pool.destroy();
+    for (const pool of this.#current.values()) pool.cut();
     this.#current.clear();
   }
 
@@ -96,6 +108,8 @@ export class KubernetesUpstreams {
 class Pool extends Agent {
   readonly #dial: Dial;
   readonly #context: SecureContext;
+  /** By address; the agent itself forgets those that became raw connections. */
+  readonly #open = new Map<string, Set<Duplex>>();
 
   constructor(dial: Dial, context: SecureContext) {
     const options: AgentOptions = { keepAlive: true, maxFreeSockets: 8, timeout: idleTimeout, scheduling: "lifo" };
@@ -110,6 +124,7 @@ class Pool extends Agent {
       const outgoing = request({ ...options, agent: this, host: address, port: kubernetesPort });
       const stop = () => outgoing.destroy(new IchorError("canceled", "the caller went away"));
       signal.addEventListener("abort", stop, { once: true });
+      // When it became a raw connection, whoever has that ends it.
       outgoing.once("close", () => signal.removeEventListener("abort", stop));
       outgoing.once("error", reject);
       outgoing.once("socket", () => {
@@ -123,21 +138,30 @@ class Pool extends Agent {
     options: { host?: string | null },
     done: (error: Error | null, socket: Duplex) => void,
   ): null {
-    openTls(this.#dial, options.host ?? "", this.#context).then(
-      (socket) => done(null, socket),
+    const address = options.host ?? "";
+    openTls(this.#dial, address, this.#context).then(
+      (socket) => {
+        const open = this.#open.get(address) ?? new Set();
+        this.#open.set(address, open.add(socket));
+        socket.once("close", () => {
+          open.delete(socket);
+          if (open.size === 0 && this.#open.get(address) === open) this.#open.delete(address);
+        });
+        done(null, socket);
+      },
       (error) => done(error, undefined as unknown as Duplex),
     );
     return null;
   }
 
-  /** Cuts all connections to a machine whose link is gone: nothing would tell those who wait on them. */
+  /** Cuts all connections to a machine whose link is gone: nothing else would tell those who wait on them. */
   drop(address: string): void {
-    for (const group of [this.freeSockets, this.sockets]) {
-      for (const [name, sockets] of Object.entries(group)) {
-        if (name.startsWith(`${address}:${kubernetesPort}:`))
-          for (const socket of [...(sockets ?? [])]) socket.destroy();
-      }
-    }
+    for (const socket of this.#open.get(address) ?? []) socket.destroy();
+  }
+
+  cut(): void {
+    for (const open of this.#open.values()) for (const socket of open) socket.destroy();
+    this.destroy();
   }
 
   /** No new use: idle connections go now, the others when they are done. */
