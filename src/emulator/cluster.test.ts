@@ -8,14 +8,13 @@ import { after, before, test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { systemClock } from "#lib/clock.ts";
 import { listTalos } from "#talos/cosi.ts";
-import { printConfig } from "#talos/document.ts";
-import { generateConfig } from "#talos/generate.ts";
 import { issueKubernetesAdmin } from "#talos/pki.ts";
 import { talosKinds } from "#talos/resources.ts";
 import { openTls } from "#talos/session.ts";
 import { type Emulator, startEmulator } from "./emulate.ts";
 import type { Machine } from "./machine.ts";
-import { clusterEndpoint, TestPlane } from "./testing/plane.ts";
+import { isReady, raise, standing } from "./testing/cluster.ts";
+import { TestPlane } from "./testing/plane.ts";
 
 let plane: TestPlane;
 let emulator: Emulator | undefined;
@@ -26,22 +25,6 @@ after(async () => {
   await emulator?.stop();
   plane.stop();
 });
-
-const configOf = (machineType: "controlplane" | "worker") =>
-  Buffer.from(
-    printConfig(
-      generateConfig({
-        contract: "1.13",
-        clusterName: "test",
-        endpoint: clusterEndpoint,
-        secrets: plane.secrets,
-        machineType,
-        kubernetesVersion: "1.36.1",
-        installDisk: "/dev/nvme0n1",
-        installImage: "ghcr.io/siderolabs/installer:v1.13.9",
-      }),
-    ),
-  );
 
 /** A request to the Kubernetes API of a machine, as the plane's administrator. */
 async function kube(path: string, machine: Machine): Promise<{ status: number; body: NodeList }> {
@@ -70,14 +53,6 @@ interface NodeList {
     readonly status: { readonly conditions: { readonly type: string; readonly status: string }[] };
   }[];
 }
-/** Where the machines stand, with their last words. */
-const standing = () =>
-  (emulator?.machines ?? [])
-    .map(({ stage, boot }) => {
-      const words = boot?.kernel.from(boot.kernel.end - 12).map(({ message }) => message);
-      return `\n${stage} ${JSON.stringify([...(boot?.unmet ?? [])])}\n  ${words?.join("\n  ")}`;
-    })
-    .join("");
 const readiness = (list: NodeList) =>
   Object.fromEntries(
     list.items.map(({ metadata, status }) => [
@@ -93,37 +68,16 @@ test("machines are installed, bootstrapped, become a cluster, survive a restart,
     return emulator.machines as [Machine, Machine];
   };
   let [control, worker] = await start();
-  for (const machine of [control, worker]) {
-    const address = await plane.joined(machine.uuid);
-    const before = plane.provisions.length;
-    const client = plane.client(machine.uuid, { mode: "maintenance" });
-    const [disk] = await listTalos(client, talosKinds.disk).then((all) =>
-      all.filter(({ spec }) => spec.size > 5_000_000_000n && !spec.readonly),
-    );
-    const config = configOf(machine === control ? "controlplane" : "worker")
-      .toString()
-      .replaceAll("/dev/nvme0n1", disk?.spec.devPath ?? "");
-    const { messages } = await client.machine.applyConfiguration({ data: Buffer.from(config), mode: 1 });
-    assert.equal(messages[0]?.mode, 2);
-    if (machine === control) plane.controlPlanes.push(address);
-    await plane.joined(machine.uuid, before);
-    assert.ok(plane.stagesOf(address).includes(2), "it told of its installation");
-  }
+  await raise(plane, [control, worker]);
   const admin = await plane.credentials("os:admin");
   const client = plane.client(control.uuid, admin);
-  await plane.changed.until(
-    "apid with mTLS",
-    () => control.boot?.apidTls?.clientCAs !== undefined && worker.boot?.apidTls?.clientCAs !== undefined,
-  );
-  await plane.changed.until("etcd is waiting", () => control.boot?.services.get("etcd") !== undefined);
+  for (const machine of [control, worker])
+    assert.ok(plane.stagesOf(plane.addressOf(machine.uuid)).includes(2), "it told of its installation");
+  await assert.rejects(client.machine.bootstrap({}), (error) => ConnectError.from(error).code === Code.AlreadyExists);
   await assert.rejects(
     plane.client(worker.uuid, admin).machine.bootstrap({}),
     (error) => ConnectError.from(error).code === Code.InvalidArgument,
   );
-  await client.machine.bootstrap({});
-  await assert.rejects(client.machine.bootstrap({}), (error) => ConnectError.from(error).code === Code.AlreadyExists);
-  const ready = (machine: Machine) => machine.stage === "running" && machine.boot?.unmet.size === 0;
-  await plane.changed.until("both running and ready", () => ready(control) && ready(worker), standing);
   const { messages: members } = await client.machine.etcdMemberList({});
   assert.equal(members[0]?.members.length, 1);
   assert.equal(members[0]?.members[0]?.hostname, control.boot?.hostname);
@@ -155,7 +109,11 @@ test("machines are installed, bootstrapped, become a cluster, survive a restart,
   [control, worker] = await start();
   await plane.joined(control.uuid, before);
   await plane.joined(worker.uuid, before);
-  await plane.changed.until("running again", () => ready(control) && ready(worker), standing);
+  await plane.changed.until(
+    "both to be ready again",
+    () => isReady(control) && isReady(worker),
+    () => standing([control, worker]),
+  );
   assert.equal(Object.keys(readiness((await kube("/api/v1/nodes", control)).body)).length, 2);
 
   const workerAddress = plane.addressOf(worker.uuid);
