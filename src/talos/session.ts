@@ -82,12 +82,16 @@ export class MachineSession implements SessionManager {
         createConnection: () => socket,
         settings: { initialWindowSize: 1 << 20 },
       });
-      const drop = () => {
+      const forget = () => {
         if (this.#session === opened) this.#session = undefined;
+      };
+      const drop = () => {
+        forget();
         session.destroy();
       };
       const opened = this.#session;
-      session.once("error", drop).once("close", drop).once("goaway", drop);
+      // A server that goes away takes no new calls, but ends those that run.
+      session.once("error", drop).once("close", drop).once("goaway", forget);
       session.setTimeout(idleAfter, () => {
         if (this.#streams === 0) drop();
       });

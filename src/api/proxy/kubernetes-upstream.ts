@@ -1,4 +1,5 @@
 import { Agent, type AgentOptions, type ClientRequest, type RequestOptions, request } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls, createSecureContext, type SecureContext } from "node:tls";
 import type { Clock } from "#lib/clock.ts";
@@ -68,7 +69,7 @@ export class KubernetesUpstreams {
       try {
         const opened = await pool.open(address, options, signal);
         this.#health.good(address);
-        if (opened.socket) this.#liveness.guard(address, opened.socket);
+        this.#guard(address, opened.socket as Socket);
         return opened;
       } catch (error) {
         if (signal.aborted) throw error;
@@ -86,6 +87,20 @@ export class KubernetesUpstreams {
     this.#stopWatching();
     for (const pool of this.#current.values()) pool.cut();
     this.#current.clear();
+  }
+
+  /** Until the connection is closed, or free for the next request. */
+  #guard(address: string, socket: Socket): void {
+    const stop = this.#liveness.guard(
+      address,
+      () => socket.bytesRead,
+      (error) => socket.destroy(error),
+    );
+    const end = () => {
+      stop();
+      socket.off("close", end).off("free", end);
+    };
+    socket.on("close", end).on("free", end);
   }
 
   async #pool(cluster: string): Promise<Pool> {

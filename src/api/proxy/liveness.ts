@@ -1,4 +1,3 @@
-import type { Socket } from "node:net";
 import type { Clock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 
@@ -21,26 +20,27 @@ export class Liveness {
     this.#probe = probe;
   }
 
-  /** Guards a connection from the start of a request until it is closed or free for the next. */
-  guard(address: string, socket: Socket): void {
-    let seen = socket.bytesRead;
+  /**
+   * Guards one request. `bytes` is what its connection has received in all; `cut` ends the connection. Answers how to stop, when the
+   * request is over.
+   */
+  guard(address: string, bytes: () => number, cut: (error: IchorError) => void): () => void {
+    let seen = bytes();
     let over = false;
     const arm = (silence: number) =>
       this.#clock.after(silence, async () => {
-        const now = socket.bytesRead;
+        const now = bytes();
         const silent = now === seen;
         seen = now;
         if (silent && !(await this.#answers(address)) && !over)
-          socket.destroy(new IchorError("unavailable", `the machine at ${address} does not answer any more`));
+          cut(new IchorError("unavailable", `the machine at ${address} does not answer any more`));
         if (!over) timer = arm(laterSilence);
       });
     let timer = arm(firstSilence);
-    const end = () => {
+    return () => {
       over = true;
       timer.cancel();
-      socket.off("close", end).off("free", end);
     };
-    socket.on("close", end).on("free", end);
   }
 
   #answers(address: string): Promise<boolean> {

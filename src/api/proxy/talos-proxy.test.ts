@@ -24,7 +24,7 @@ import { State as CosiState } from "#gen/cosi/resource/resource_pb.ts";
 import { DebugService, MachineService } from "#gen/machine/machine_pb.ts";
 import { MachineStatusSpec_NetworkStatusSchema, MachineStatusSpec_Role } from "#gen/specs/specs_pb.ts";
 import { ClusterMachineIdentityKind } from "#kinds/cluster/cluster-machine-identity.ts";
-import { systemClock } from "#lib/clock.ts";
+import { type Clock, ManualClock, systemClock } from "#lib/clock.ts";
 import { silent } from "#lib/log.ts";
 import { issue, makeCA, opensslKey } from "#talos/pki.ts";
 import type { SecretsBundle } from "#talos/secrets.ts";
@@ -125,8 +125,8 @@ interface Clients {
   readonly state: Client<typeof CosiState>;
 }
 
-async function front(t: TestContext, site: Site, caller: Partial<TalosCaller> = {}) {
-  const proxy = createTalosProxy({ ...site, clock: systemClock, log: silent });
+async function front(t: TestContext, site: Site, caller: Partial<TalosCaller> = {}, clock: Clock = systemClock) {
+  const proxy = createTalosProxy({ ...site, clock, log: silent });
   t.after(() => proxy.close());
   const known: TalosCaller = { identity: "ann", roles: ["Operator"], ...caller };
   const server = await listening(
@@ -400,6 +400,29 @@ test("a machine that is not of its cluster, does not answer, or comes back", asy
       () => false,
     );
   }, "it is reached again");
+});
+
+test("a machine that falls silent is given up, one that is slow is not", async (t) => {
+  const { site } = await working(t);
+  const clock = new ManualClock(Date.now());
+  const { machine } = await front(t, site, {}, clock);
+  await machine.version({}, { headers: { node: "one-0" } });
+  const waiting = machine.memory({}, { headers: { node: "one-0" } });
+  waiting.catch(() => {});
+  await machine.version({}, { headers: { node: "one-0" } });
+  clock.advance(8000);
+  clock.advance(60_000);
+  await machine.version({}, { headers: { node: "one-0" } });
+  site.route(addresses[0]!, 50_000, undefined);
+  let over = false;
+  waiting.catch(() => {
+    over = true;
+  });
+  await eventually(() => {
+    clock.advance(60_000);
+    return over;
+  }, "the call that waits is ended");
+  await refused(waiting, Code.Unavailable, /broke the connection/);
 });
 
 test("a call that is no gRPC gets an answer too", async (t) => {

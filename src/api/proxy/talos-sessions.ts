@@ -4,12 +4,14 @@ import { IchorError } from "#lib/errors.ts";
 import type { State } from "#store/state.ts";
 import type { Credentials, Dial } from "#talos/dial.ts";
 import { issueTalosClient } from "#talos/pki.ts";
-import { MachineSession } from "#talos/session.ts";
+import { apidPort, MachineSession } from "#talos/session.ts";
 import { Issued, issuedLifetime } from "./issued.ts";
+import { Liveness } from "./liveness.ts";
 import type { IndexedMachine, MachineIndex } from "./machine-index.ts";
 
 /** Sessions kept at most; a session without calls closes its connection after six minutes by itself. */
 const mostSessions = 2000;
+const probeTimeout = 7000;
 const maintenance: Credentials = { mode: "maintenance" };
 
 interface Entry {
@@ -30,12 +32,17 @@ export class TalosSessions {
   readonly #issued = new Map<string, Issued<Credentials>>();
   /** In the order of their last use. */
   readonly #entries = new Map<string, Entry>();
+  readonly #liveness: Liveness;
   readonly #stopWatching: () => void;
 
   constructor(options: { state: State; dial: Dial; clock: Clock; machines: MachineIndex }) {
     this.#state = options.state;
     this.#dial = options.dial;
     this.#clock = options.clock;
+    this.#liveness = new Liveness(options.clock, async (address) => {
+      const stream = await options.dial(address, apidPort, AbortSignal.timeout(probeTimeout));
+      stream.on("error", () => {}).destroy();
+    });
     this.#stopWatching = options.machines.onLost(({ address }) => this.#drop(address));
   }
 
@@ -56,7 +63,19 @@ export class TalosSessions {
       const stream = await this.#request(entry, path, headers);
       // Listened to for its whole life: an error between two users must not end the process.
       stream.on("error", () => {});
-      stream.once("close", () => this.#done(entry));
+      const { session } = stream;
+      const stop = this.#liveness.guard(
+        machine.address,
+        () => session?.socket?.bytesRead ?? 0,
+        (error) => {
+          stream.destroy(error);
+          session?.destroy(error);
+        },
+      );
+      stream.once("close", () => {
+        stop();
+        this.#done(entry);
+      });
       return stream;
     } catch (error) {
       this.#done(entry);
