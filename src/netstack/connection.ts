@@ -236,9 +236,12 @@ export class Connection {
     return this.arrived.length + (this.stream?.readableLength ?? 0);
   }
 
-  /** How much the send buffer may hold before writes wait: twice the congestion window keeps the pipe full. */
+  /**
+   * How much the send buffer may hold before writes wait: twice the congestion window keeps the pipe full. Whole bytes, though the
+   * window grows by fractions: part of a byte taken in would move all that follow.
+   */
   get sendLimit(): number {
-    return Math.min(this.host.limits.send, Math.max(131_072, 2 * this.congestion.cwnd));
+    return Math.min(this.host.limits.send, Math.max(131_072, Math.floor(2 * this.congestion.cwnd)));
   }
 
   timestamp(now: number): number {
