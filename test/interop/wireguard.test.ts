@@ -272,7 +272,7 @@ test("a preshared key holds, and without the same key nothing comes through", as
   await pingThem(end, 100);
   await uapi(`set=1\npublic_key=${hex(end.device.publicKey)}\npreshared_key=${hex(generatePrivateKey())}\n`);
   end.leap(200_000);
-  const stop = AbortSignal.timeout(3_000);
+  const stop = AbortSignal.timeout(1_500);
   await assert.rejects(end.stack.connect(theirAddress, 50_000, stop));
   assert.equal(end.handshakes, 1);
 });
@@ -281,11 +281,14 @@ test("keys are renewed under way: after 120 s with the old ones still good, afte
   if (skip) return t.skip(skip);
   const end = await meet({ theyKnow: false, weKnow: true });
   await pingThem(end, 10);
+  // wireguard-go takes one first message in 20 ms: by the time that Linux had its echoes it takes another.
+  await pingUs(10);
   end.leap(121_000);
   // The old session carries this one, and begins the next.
   await pingThem(end, 11);
   await until(() => end.handshakes === 2);
   await pingThem(end, 12);
+  await pingUs(10);
   end.leap(181_000);
   await pingThem(end, 13);
   assert.equal(end.handshakes, 3);
