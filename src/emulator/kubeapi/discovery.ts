@@ -1,5 +1,10 @@
 import { type KubeResource, reviews } from "./catalog.ts";
 
+/** Subresources that are objects of another kind. */
+const foreign: Record<string, { group: string; version: string; kind: string }> = {
+  scale: { group: "autoscaling", version: "v1", kind: "Scale" },
+  eviction: { group: "policy", version: "v1", kind: "Eviction" },
+};
 const verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /** `/api`, `/apis`, `/api/v1`, `/apis/GROUP[/VERSION]`; with `aggregated` the one-document form that kubectl asks for. */
@@ -109,8 +114,8 @@ function resourceList(resources: readonly KubeResource[], groupVersion: string) 
         name: `${resource.plural}/${sub}`,
         singularName: "",
         namespaced: resource.namespaced,
-        kind: resource.kind,
-        verbs: ["get", "patch", "update"],
+        ...(foreign[sub] ?? { kind: resource.kind }),
+        verbs: sub === "eviction" ? ["create"] : ["get", "patch", "update"],
       })),
     ]),
   };
@@ -142,8 +147,8 @@ function aggregate(resources: readonly KubeResource[]) {
               ...(resource.categories.length > 0 ? { categories: resource.categories } : {}),
               subresources: resource.subresources.map((subresource) => ({
                 subresource,
-                responseKind: kind,
-                verbs: ["get", "patch", "update"],
+                responseKind: foreign[subresource] ?? kind,
+                verbs: subresource === "eviction" ? ["create"] : ["get", "patch", "update"],
               })),
             };
           }),

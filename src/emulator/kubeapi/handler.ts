@@ -1,15 +1,18 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { TLSSocket } from "node:tls";
-import { parse } from "yaml";
 import type { Boot } from "#emulator/boot.ts";
 import type { Cluster } from "#emulator/cluster.ts";
+import { readBody } from "./body.ts";
 import { type KubeResource, resourcesOf, reviews, storeKey } from "./catalog.ts";
+import { defaults } from "./defaults.ts";
 import { discovery, openapi } from "./discovery.ts";
+import { fieldsOf, type ManagedFields, skeletonOf } from "./managed-fields.ts";
 import type { KubeObject, KubeObjects } from "./objects.ts";
 import { applyPatch, jsonPatch, mergePatch, strategicMerge } from "./patch.ts";
 import { podLog } from "./pods.ts";
 import { parseTarget, type Target, verbOf } from "./request.ts";
+import { scaleOf, withScale } from "./scale.ts";
 import { fieldSelector, labelSelector, type Selector } from "./selectors.ts";
 import { badRequest, invalid, KubeError, toKubeError } from "./status.ts";
 import { toTable } from "./tables.ts";
@@ -20,8 +23,6 @@ import { startWatch } from "./watch.ts";
 export type Request = IncomingMessage | Http2ServerRequest;
 /** An answer of either HTTP version. */
 export type Response = ServerResponse | Http2ServerResponse;
-
-const bodyLimit = 3 << 20;
 
 /** What a request is about, once it is known who asks and may. */
 interface Context {
@@ -113,6 +114,7 @@ async function serve(context: Context): Promise<void> {
   if (reviews.has(resource.plural)) return review(context);
   if (resource.plural === "pods" && subresource === "log")
     return podLog(context.boot, context.objects, target, query, context.response);
+  if (subresource === "scale") return scale(context);
   switch (request.method) {
     case "GET":
     case "HEAD":
@@ -263,18 +265,24 @@ async function patch(context: Context): Promise<void> {
   if (type === "application/apply-patch+yaml" || type === "application/apply-patch+cbor") {
     const applied = check(context, body);
     const manager = query.get("fieldManager") ?? "unknown";
-    const managed = ((old?.metadata.managedFields ?? []) as { manager: string; applied?: unknown }[]).filter(
-      (entry) => typeof entry === "object" && entry !== null,
-    );
-    const previous = managed.find((entry) => entry.manager === manager)?.applied;
+    const managed = (old?.metadata.managedFields ?? []) as ManagedFields[];
+    const own = managed.find((entry) => entry.manager === manager && entry.operation === "Apply");
+    const previous = own && skeletonOf(own.fieldsV1);
     const { managedFields: _, ...metadata } = applied.metadata;
     const clean = { ...applied, metadata };
     const merged = applyPatch(old ?? {}, clean, previous) as KubeObject;
     merged.metadata = {
       ...merged.metadata,
       managedFields: [
-        ...managed.filter((entry) => entry.manager !== manager),
-        { manager, operation: "Apply", applied: clean },
+        ...managed.filter((entry) => entry !== own),
+        {
+          manager,
+          operation: "Apply",
+          apiVersion: clean.apiVersion,
+          time: new Date(boot.chassis.clock.now()).toISOString().replace(/\.\d+/, ""),
+          fieldsType: "FieldsV1",
+          fieldsV1: fieldsOf(clean),
+        } satisfies ManagedFields,
       ],
     };
     if (dryRun(context)) return sendObject(context, 200, merged);
@@ -282,15 +290,34 @@ async function patch(context: Context): Promise<void> {
     return sendObject(context, 201, objects.create(key, defaults(target.resource, merged, boot)));
   }
   const current = existing(context);
-  const apply: Record<string, (target: unknown, patch: unknown) => unknown> = {
-    "application/json-patch+json": jsonPatch,
-    "application/merge-patch+json": mergePatch,
-    "application/strategic-merge-patch+json": strategicMerge,
-  };
-  const merge = apply[type ?? ""];
-  if (!merge) throw new KubeError(415, "UnsupportedMediaType", "the body of the request was in an unknown format");
-  const next = check(context, merge(current, body));
+  const next = check(context, mergeOf(request)(current, body));
   sendObject(context, 200, dryRun(context) ? next : objects.update(key, next));
+}
+
+async function scale(context: Context): Promise<void> {
+  const { objects, target, request } = context;
+  const old = existing(context);
+  if (request.method === "GET") return send(context.response, 200, scaleOf(old));
+  if (request.method !== "PUT" && request.method !== "PATCH")
+    throw new KubeError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+  const body = await readBody(request);
+  const next = request.method === "PUT" ? body : mergeOf(request)(scaleOf(old), body);
+  const scaled = withScale(old, next as KubeObject);
+  send(context.response, 200, scaleOf(dryRun(context) ? scaled : objects.update(storeKey(target.resource), scaled)));
+}
+
+/** How the patch of a request is merged. Throws a KubeError for an unknown form. */
+function mergeOf(request: Request): (target: unknown, patch: unknown) => unknown {
+  switch (String(request.headers["content-type"] ?? "").split(";")[0]) {
+    case "application/json-patch+json":
+      return jsonPatch;
+    case "application/strategic-merge-patch+json":
+      return strategicMerge;
+    case "application/merge-patch+json":
+      return mergePatch;
+    default:
+      throw new KubeError(415, "UnsupportedMediaType", "the body of the request was in an unknown format");
+  }
 }
 
 async function remove(context: Context): Promise<void> {
@@ -379,86 +406,6 @@ function check({ target }: Context, body: unknown): KubeObject {
     kind: resource.kind,
     metadata: { ...metadata, name: finalName, ...place },
   };
-}
-
-/** What the API server fills in. */
-function defaults(resource: KubeResource, object: KubeObject, boot: Boot): KubeObject {
-  const spec = (object.spec ?? {}) as Record<string, unknown>;
-  switch (storeKey(resource)) {
-    case "/namespaces":
-      return {
-        ...object,
-        metadata: {
-          ...object.metadata,
-          labels: { ...object.metadata.labels, "kubernetes.io/metadata.name": object.metadata.name },
-        },
-        spec: { finalizers: ["kubernetes"] },
-        status: { phase: "Active" },
-      };
-    case "/services": {
-      const low = 1 + (Math.floor(Math.random() * 65_000) % 65_000);
-      const clusterIP = spec.clusterIP ?? `10.${96 + (low % 15)}.${(low >> 8) & 255}.${1 + (low % 254)}`;
-      return {
-        ...object,
-        spec: { type: "ClusterIP", sessionAffinity: "None", ...spec, clusterIP },
-        status: { loadBalancer: {} },
-      };
-    }
-    case "/pods":
-      return {
-        ...object,
-        spec: { restartPolicy: "Always", serviceAccountName: "default", ...spec },
-        status: { phase: "Pending", ...(object.status as object | undefined) },
-      };
-    case "/secrets": {
-      const { stringData, ...rest } = object as KubeObject & { stringData?: Record<string, string> };
-      const encoded = Object.fromEntries(
-        Object.entries(stringData ?? {}).map(([key, value]) => [key, Buffer.from(String(value)).toString("base64")]),
-      );
-      return { type: "Opaque", ...rest, data: { ...(object.data as object | undefined), ...encoded } } as KubeObject;
-    }
-    case "apps/deployments":
-    case "apps/replicasets":
-    case "apps/statefulsets":
-      return { ...object, spec: { replicas: 1, ...spec } };
-    case "apiextensions.k8s.io/customresourcedefinitions": {
-      const condition = (type: string) => ({
-        type,
-        status: "True",
-        reason: "InitialNamesAccepted",
-        lastTransitionTime: new Date(boot.chassis.clock.now()).toISOString(),
-      });
-      return {
-        ...object,
-        status: {
-          acceptedNames: spec.names,
-          conditions: [condition("NamesAccepted"), condition("Established")],
-          storedVersions: [],
-        },
-      };
-    }
-    default:
-      return object;
-  }
-}
-
-async function readBody(request: Request): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > bodyLimit) throw new KubeError(413, "RequestEntityTooLarge", "request body is larger than 3 MiB");
-    chunks.push(chunk);
-  }
-  const text = Buffer.concat(chunks).toString("utf8");
-  const type = String(request.headers["content-type"] ?? "");
-  if (type.includes("protobuf") || type.includes("cbor"))
-    throw new KubeError(415, "UnsupportedMediaType", "only JSON and YAML are emulated");
-  try {
-    return text === "" ? {} : type.includes("yaml") ? parse(text, { maxAliasCount: 100 }) : JSON.parse(text);
-  } catch {
-    throw badRequest("couldn't decode the request body");
-  }
 }
 
 function dryRun({ query }: Context): boolean {

@@ -114,7 +114,7 @@ function withoutAbandoned(target: Json, applied: Json, previous: Json, field: st
     return out;
   }
   if (Array.isArray(target) && Array.isArray(previous)) {
-    const key = keyOf(field, target);
+    const key = mergeKeyOf(field, target);
     const names = (list: Json) =>
       new Set(
         (Array.isArray(list) ? list : []).map((item) => (key && isObject(item) ? item[key] : JSON.stringify(item))),
@@ -130,7 +130,7 @@ function withoutAbandoned(target: Json, applied: Json, previous: Json, field: st
 }
 
 function mergeLists(target: readonly Json[], patch: readonly Json[], field: string): Json[] {
-  const key = keyOf(field, patch.length > 0 ? patch : target);
+  const key = mergeKeyOf(field, patch.length > 0 ? patch : target);
   if (patch.some((item) => isObject(item) && item.$patch === "replace"))
     return patch.filter((item) => !(isObject(item) && item.$patch === "replace"));
   if (key === undefined) return field === "finalizers" ? [...new Set([...target, ...patch])] : [...patch];
@@ -146,7 +146,8 @@ function mergeLists(target: readonly Json[], patch: readonly Json[], field: stri
   return out;
 }
 
-function keyOf(field: string, list: readonly Json[]): string | undefined {
+/** The key that names the items of a list that is merged; undefined for lists that are one value. */
+export function mergeKeyOf(field: string, list: readonly Json[]): string | undefined {
   return mergeKeys[field]?.find((key) => list.some((item) => isObject(item) && key in item));
 }
 
