@@ -117,6 +117,8 @@ export async function openTls({ dial, address, port = apidPort, credentials }: S
         ? { rejectUnauthorized: false }
         : { ca: credentials.ca, cert: credentials.cert, key: opensslKey(credentials.key) }),
     });
+    // A stream of the link may be half open, and TLS takes that over: an end of the other side would then close nothing.
+    socket.allowHalfOpen = false;
     const fail = (error: Error) => {
       clearTimeout(timer);
       socket.destroy();

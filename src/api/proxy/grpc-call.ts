@@ -92,6 +92,7 @@ export async function relay(
       res.once("finish", resolve);
       res.once("close", resolve);
       if (res.stream?.destroyed) resolve();
+      else if (upstream.closed || upstream.destroyed) reject(broke());
     });
   } finally {
     req.unpipe(upstream);

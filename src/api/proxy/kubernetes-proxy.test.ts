@@ -266,6 +266,29 @@ test("another control plane takes over, a POST is sent once", async (t) => {
   assert.deepEqual(posts, ["second", "first"]);
 });
 
+test("a connection that the API server ended is not used again", async (t) => {
+  const site = makeSite(t);
+  const secrets = await site.addCluster("one");
+  let open = 0;
+  const api = await apiServer(t, secrets);
+  api.on("secureConnection", (socket) => {
+    open++;
+    socket.once("close", () => open--);
+  });
+  site.route(address, 6443, api);
+  await site.addMachine("m1", { cluster: "one", managementAddress: address });
+  const { base } = await front(t, site);
+  for (let round = 0; round < 3; round++) {
+    const answer = await fetch(`${base}/k8s/clusters/one/x`, { method: "POST", body: "a", headers: bearer });
+    assert.equal(answer.status, 200);
+    await answer.text();
+    await eventually(() => {
+      api.closeIdleConnections();
+      return open === 0;
+    }, "the API server lets idle connections go");
+  }
+});
+
 test("a control plane that falls silent is left, waiting callers too", async (t) => {
   const site = makeSite(t);
   const secrets = await site.addCluster("one");
@@ -310,6 +333,34 @@ test("connections go with the link of their machine", async (t) => {
   const gone = closed(opened.socket!);
   await site.addMachine("m1", { connected: false });
   await gone;
+});
+
+test("the plane's certificate is renewed at half its life; what runs goes on", async (t) => {
+  const site = makeSite(t);
+  const secrets = await site.addCluster("one");
+  const serials: string[] = [];
+  let send: (line: string) => void = () => {};
+  const api = await apiServer(t, secrets, (req, res) => {
+    serials.push((req.socket as TLSSocket).getPeerCertificate().serialNumber);
+    if (req.url === "/watch") {
+      res.writeHead(200).flushHeaders();
+      send = (line) => void res.end(line);
+    } else res.end("ok");
+  });
+  site.route(address, 6443, api);
+  await site.addMachine("m1", { cluster: "one", managementAddress: address });
+  const hour = 3_600_000;
+  const clock = new ManualClock(Date.now() - 11.5 * hour);
+  const { base } = await front(t, site, clock);
+  const ask = async (path: string) => fetch(`${base}/k8s/clusters/one${path}`, { headers: bearer });
+  const watch = await ask("/watch");
+  await (await ask("/a")).text();
+  clock.advance(12 * hour);
+  await (await ask("/b")).text();
+  assert.equal(new Set(serials).size, 2);
+  assert.notEqual(serials[2], serials[1]);
+  send("the end");
+  assert.equal(await watch.text(), "the end");
 });
 
 test("an API server of another CA is not trusted", async (t) => {

@@ -197,6 +197,8 @@ async function openTls(dial: Dial, address: string, secureContext: SecureContext
       servername: "localhost",
       ALPNProtocols: ["http/1.1"],
     });
+    // Else a connection that the API server ended stays in the pool: a stream of the link may be half open, and TLS takes that over.
+    socket.allowHalfOpen = false;
     const fail = (error: Error) => {
       limit.removeEventListener("abort", late);
       socket.destroy();

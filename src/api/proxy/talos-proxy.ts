@@ -33,6 +33,9 @@ export interface TalosProxyOptions {
   readonly machines: MachineIndex;
 }
 
+/** Calls under way, streams included. */
+const mostCalls = 5000;
+
 /** Passes talosctl on to machines. */
 export interface TalosProxy {
   /** Takes a gRPC call that is for machines; resolves when it is over. Never rejects: refusals are gRPC statuses. */
@@ -49,6 +52,7 @@ export function createTalosProxy(options: TalosProxyOptions): TalosProxy {
   const { machines, clock, log } = options;
   const sessions = new TalosSessions(options);
   const turns = new Map<string, number>();
+  let calls = 0;
 
   /** Control planes of the cluster in turn, those with a link before those without. */
   const anyControlPlane = (cluster: string): IndexedMachine => {
@@ -127,7 +131,10 @@ export function createTalosProxy(options: TalosProxyOptions): TalosProxy {
           : clock.after(timeout, () => {
               over.abort(new IchorError("deadline_exceeded", "the deadline of the call passed"));
             });
+      calls++;
       try {
+        if (calls > mostCalls)
+          throw new IchorError("resource_exhausted", `${mostCalls} calls to machines are under way`);
         await run(req, res, caller, over.signal);
         over.signal.throwIfAborted();
       } catch (thrown) {
@@ -138,6 +145,7 @@ export function createTalosProxy(options: TalosProxyOptions): TalosProxy {
         }
         endCall(res, statusOf(error));
       } finally {
+        calls--;
         deadline?.cancel();
         req.resume();
       }

@@ -148,7 +148,10 @@ function serve(stream: Duplex, own: CertKey, routes: (router: ConnectRouter) => 
     session.setTimeout(idleTimeout, () => session.destroy());
     session.on("error", () => {});
   });
-  server.on("secureConnection", (socket) => void socket.once("close", () => stream.destroy()));
+  server.on("secureConnection", (socket) => {
+    socket.allowHalfOpen = false;
+    socket.once("close", () => stream.destroy());
+  });
   server.on("tlsClientError", () => stream.destroy());
   server.on("unknownProtocol", () => stream.destroy());
   server.emit("connection", stream);
