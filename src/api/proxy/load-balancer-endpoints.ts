@@ -15,6 +15,8 @@ interface Endpoint {
   /** Undefined while it answers; else since when it does not, on the monotonic clock. */
   badSince: number | undefined;
   open: number;
+  /** Whether it has answered or failed to, once. */
+  tried: boolean;
   check: Timer | undefined;
   checking: boolean;
   gone: boolean;
@@ -40,9 +42,11 @@ export class LoadBalancerEndpoints {
     this.#changed = changed;
   }
 
-  /** Whether any endpoint answers. */
-  get healthy(): boolean {
-    return [...this.#endpoints.values()].some(({ badSince }) => badSince === undefined);
+  /** Whether any endpoint answers; undefined until each was tried or one did. */
+  get healthy(): boolean | undefined {
+    const all = [...this.#endpoints.values()];
+    if (all.some(({ badSince }) => badSince === undefined)) return true;
+    return all.every(({ tried }) => tried) ? false : undefined;
   }
 
   /** Texts `host:port`; what cannot be read is left out. */
@@ -59,6 +63,7 @@ export class LoadBalancerEndpoints {
           port,
           badSince: this.#clock.monotonic(),
           open: 0,
+          tried: false,
           check: undefined,
           checking: false,
           gone: false,
@@ -138,6 +143,7 @@ export class LoadBalancerEndpoints {
   }
 
   #good(endpoint: Endpoint): void {
+    endpoint.tried = true;
     endpoint.check?.cancel();
     endpoint.check = undefined;
     if (endpoint.badSince === undefined) return;
@@ -147,8 +153,9 @@ export class LoadBalancerEndpoints {
 
   #bad(endpoint: Endpoint): void {
     if (endpoint.gone || this.#stop.signal.aborted) return;
-    if (endpoint.badSince === undefined) {
-      endpoint.badSince = this.#clock.monotonic();
+    if (endpoint.badSince === undefined || !endpoint.tried) {
+      endpoint.badSince ??= this.#clock.monotonic();
+      endpoint.tried = true;
       this.#changed();
     }
     if (endpoint.check) return;

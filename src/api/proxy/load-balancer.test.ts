@@ -150,6 +150,28 @@ test("ports follow the configuration; what is gone takes its status along", asyn
   assert.equal(await talk(open(10_002), "c"), "first:c");
 });
 
+test("a start of the plane does not make a healthy cluster look ill", async (t) => {
+  const { site, run } = await setUp(t);
+  const { server } = await backend(t, "first");
+  site.route(first, 6443, server);
+  await site.state.as("load-balancer").create(LoadBalancerStatusKind, "one", { healthy: true });
+  const seen: boolean[] = [];
+  const watch = async () => {
+    for await (const event of site.state.watch(LoadBalancerStatusKind, { from: "now", signal: site.signal }))
+      if (event.kind === "updated") seen.push(event.resource.spec.healthy);
+  };
+  void watch();
+  const endpoints = [`[${second}]:6443`, `[${first}]:6443`];
+  await site.state.create(LoadBalancerConfigKind, "one", { bindPort: "10001", endpoints });
+  const running = await run();
+  await site.state.create(LoadBalancerConfigKind, "none", { bindPort: "10002" });
+  await eventually(async () => {
+    return (await site.state.get(LoadBalancerStatusKind, "none"))?.spec.healthy === false;
+  }, "a cluster without endpoints is told as such");
+  await running.close();
+  assert.deepEqual(seen, []);
+});
+
 test("a machine that loses its link counts as gone until it answers", async (t) => {
   const { site, run, healthy } = await setUp(t);
   const { server } = await backend(t, "first");

@@ -199,6 +199,8 @@ class Balancer {
     this.#then(async () => {
       if (this.#stopped) return;
       const { healthy } = this.#endpoints;
+      // What was known before the plane started stays until it is known anew.
+      if (healthy === undefined) return;
       await this.#options.state.as(owner).modify(LoadBalancerStatusKind, this.#cluster, ({ spec }) => {
         spec.healthy = healthy;
         spec.stopped = false;
