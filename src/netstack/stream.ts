@@ -6,6 +6,7 @@ import { detach, peerName } from "./lifecycle.ts";
 import { windowOpened } from "./transmit.ts";
 
 const HIGH_WATER = 65_536;
+const READ_HIGH_WATER = 16_384;
 
 /**
  * A TCP connection as a stream, close enough to a `net.Socket` for `tls`, `http` and `http2`. Ends its own side when the
@@ -28,7 +29,12 @@ export class TcpStream extends Duplex {
 
   /** Made by the stack. */
   constructor(connection: Connection) {
-    super({ allowHalfOpen: false, highWaterMark: HIGH_WATER, decodeStrings: true });
+    super({
+      allowHalfOpen: false,
+      writableHighWaterMark: HIGH_WATER,
+      // Below its mark a reader does not say that it took something: that much must never close the window.
+      readableHighWaterMark: Math.min(READ_HIGH_WATER, connection.host.limits.receive >> 2),
+    });
     this.#connection = connection;
     this.remoteAddress = connection.remoteAddress;
     this.remotePort = connection.remotePort;
@@ -53,7 +59,8 @@ export class TcpStream extends Duplex {
     this.#wanted = true;
     const c = this.#connection;
     if (c.arrived.length > 0 || (c.finReceived && !this.#ended)) c.host.dirty(c);
-    else if (!c.finReceived && c.state !== CLOSED && windowOpened(c)) c.host.dirty(c);
+    // What is being read right now still counts as unread; it will not by the time of the flush.
+    else if (!c.finReceived && c.state !== CLOSED && windowOpened(c, 0)) c.host.dirty(c);
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

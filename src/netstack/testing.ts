@@ -95,6 +95,8 @@ export class Raw {
   readonly stack: Stack;
   /** What the stack sent and nobody took yet. */
   readonly out: Segment[] = [];
+  /** Takes the packets instead. */
+  tap: ((packet: Uint8Array) => void) | undefined;
   readonly #path = { local: address(0xb), remote: address(0xa), localPort: 4000, remotePort: 80 };
 
   constructor(limits: Partial<Limits> = {}) {
@@ -103,6 +105,10 @@ export class Raw {
       clock: this.clock,
       limits,
       send: (packet) => {
+        if (this.tap) {
+          this.tap(packet);
+          return;
+        }
         const upper = parseIPv6(packet);
         const segment = upper && parseSegment(packet, upper);
         if (!segment) throw new Error("the stack sent what is no segment");

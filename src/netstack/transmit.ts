@@ -150,14 +150,14 @@ function send(c: Connection, seq: number, flags: number, now: number, offset = 0
 }
 
 /** By how much the window could grow beyond what the peer knows. */
-function growth(c: Connection, edge: number): number {
-  return c.receiveBuffer - c.unread - edge;
+function growth(c: Connection, edge: number, unread: number): number {
+  return c.receiveBuffer - unread - edge;
 }
 
 /** The window to announce, and remembers it: its right edge moves in steps worth a segment (RFC 9293 3.8.6.2.2), never back. */
 function announce(c: Connection): number {
   const edge = Math.max(0, since(c.advertised, c.receiveNext));
-  const more = growth(c, edge);
+  const more = growth(c, edge, c.unread);
   const window = more >= Math.min(c.mss, c.receiveBuffer >> 1) ? edge + more : edge;
   const unit = 1 << c.receiveScale;
   const shown = Math.min(window, 0xffff * unit) & -unit;
@@ -166,9 +166,9 @@ function announce(c: Connection): number {
 }
 
 /** The reader took so much that the peer should hear of the window: it at least doubles, or is half the buffer. */
-export function windowOpened(c: Connection): boolean {
+export function windowOpened(c: Connection, unread = c.unread): boolean {
   const edge = Math.max(0, since(c.advertised, c.receiveNext));
-  return growth(c, edge) >= Math.min(c.receiveBuffer >> 1, Math.max(2 * c.mss, edge));
+  return growth(c, edge, unread) >= Math.min(c.receiveBuffer >> 1, Math.max(2 * c.mss, edge));
 }
 
 /** Sends the acknowledgements that are owed. */

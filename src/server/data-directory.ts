@@ -36,6 +36,12 @@ export class DataDirectory {
     return join(this.path, name);
   }
 
+  /** A file's text, trimmed; undefined when it is not there. */
+  read(name: string): string | undefined {
+    const file = this.file(name);
+    return existsSync(file) ? readFileSync(file, "utf8").trim() : undefined;
+  }
+
   /** Writes a file that only the plane's user may read, whole or not at all. */
   write(name: string, text: string): void {
     const file = this.file(name);

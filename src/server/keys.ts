@@ -1,13 +1,16 @@
+import type { Http2SecureServer } from "node:http2";
 import { isIP } from "node:net";
 import { PlaneKeyKind } from "#kinds/access/plane-key.ts";
-import type { Clock } from "#lib/clock.ts";
+import type { Clock, Timer } from "#lib/clock.ts";
 import type { State } from "#store/state.ts";
 import { type CertKey, issue, makeCA } from "#talos/pki.ts";
 import { generatePrivateKey } from "#wireguard/keys.ts";
 
 const day = 86_400_000;
-/** Life of the certificate of the plane's port; it is renewed long before. */
-export const certificateLifetime = 90 * day;
+/** Life of the certificate of the plane's port. */
+const certificateLife = 90 * day;
+/** Timers cannot wait much longer than this. */
+const renewAfter = 20 * day;
 
 /** The plane's own CA; made at the first start, kept sealed. */
 export function planeCA(state: State, clock: Clock): Promise<CertKey> {
@@ -24,22 +27,31 @@ export async function wireguardKey(state: State): Promise<Uint8Array> {
   );
 }
 
-/** A certificate for the plane's port, for all names that it may be called by. */
-export function serverCertificate(ca: CertKey, names: readonly string[], clock: Clock): Promise<CertKey> {
+/** Gives the plane's port a certificate for all names that it may be called by, and a new one long before that ends. */
+export async function keepCertificate(
+  server: Pick<Http2SecureServer, "setSecureContext">,
+  ca: CertKey,
+  names: readonly string[],
+  clock: Clock,
+): Promise<{ stop(): void }> {
   const all = [...new Set([...names, "localhost", "127.0.0.1", "::1"])].filter(
     (name) => name !== "0.0.0.0" && name !== "::",
   );
-  return issue(
-    ca,
-    {
-      commonName: "ichor",
-      usage: "server",
-      ttl: certificateLifetime,
-      dnsNames: all.filter((name) => isIP(name) === 0),
-      ips: all.filter((name) => isIP(name) !== 0),
-    },
-    clock,
-  );
+  const options = {
+    commonName: "ichor",
+    usage: "server",
+    ttl: certificateLife,
+    dnsNames: all.filter((name) => isIP(name) === 0),
+    ips: all.filter((name) => isIP(name) !== 0),
+  } as const;
+  let timer: Timer | undefined;
+  const renew = async () => {
+    const { crt, key } = await issue(ca, options, clock);
+    server.setSecureContext({ cert: crt, key, ca: ca.crt });
+    timer = clock.after(renewAfter, () => void renew());
+  };
+  await renew();
+  return { stop: () => timer?.cancel() };
 }
 
 async function kept(state: State, id: string, make: () => Promise<string>): Promise<string> {

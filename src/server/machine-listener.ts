@@ -1,5 +1,5 @@
-import { createServer, type Http2Server } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { createServer, type Http2SecureServer, type Http2Server } from "node:http2";
+import type { AddressInfo, Socket } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { IchorError, messageOf } from "#lib/errors.ts";
@@ -17,29 +17,27 @@ export async function listenForMachines(
   routes: (router: ConnectRouter) => void,
 ): Promise<Listener> {
   const server = createServer(connectNodeAdapter({ routes, grpcWeb: false, connect: false }));
-  const sessions = new Set<{ destroy(): void }>();
-  server.on("session", (session) => {
-    sessions.add(session);
-    session.once("close", () => sessions.delete(session));
-    session.once("error", () => session.destroy());
-  });
   await open(server, bind, "--machine-api");
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        for (const session of sessions) session.destroy();
-      }),
-  };
+  return { port: (server.address() as AddressInfo).port, close: () => stopServer(server) };
 }
+
+type AnyServer = Http2Server | Http2SecureServer;
 
 /** Starts listening. Throws `already_exists` that names the flag to choose another port with. */
 export function open(
-  server: Pick<Http2Server, "once" | "off" | "listen">,
+  server: AnyServer,
   { host, port }: { readonly host: string; readonly port: number },
   flag: string,
 ): Promise<void> {
+  const connections = new Set<Socket>();
+  opened.set(server, connections);
+  const track = (socket: Socket) => {
+    connections.add(socket);
+    socket.once("close", () => connections.delete(socket));
+    socket.on("error", () => socket.destroy());
+  };
+  server.on("connection", track);
+  server.on("sessionError", () => {});
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) => {
       const where = formatHostPort(host, port);
@@ -58,5 +56,16 @@ export function open(
       server.off("error", fail);
       resolve();
     });
+  });
+}
+
+/** Connections of each server, so that stopping does not wait for clients that stay. */
+const opened = new WeakMap<AnyServer, Set<Socket>>();
+
+/** Stops listening and hangs up on everybody. */
+export function stopServer(server: AnyServer): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    for (const socket of opened.get(server) ?? []) socket.destroy();
   });
 }

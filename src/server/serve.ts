@@ -3,8 +3,10 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { createApi } from "#api/api.ts";
+import { KubernetesTokens } from "#api/kubernetes-token.ts";
 import { createKubernetesProxy } from "#api/proxy/kubernetes-proxy.ts";
 import { startLoadBalancers } from "#api/proxy/load-balancer.ts";
+import { MachineIndex } from "#api/proxy/machine-index.ts";
 import { createTalosProxy } from "#api/proxy/talos-proxy.ts";
 import { startTrustd } from "#api/proxy/trustd.ts";
 import { controllers } from "#controllers/all.ts";
@@ -12,11 +14,15 @@ import { MachineClients } from "#controllers/machine-clients.ts";
 import { publishVersions } from "#controllers/upgrade/versions.ts";
 import { Engine } from "#engine/engine.ts";
 import { toDot } from "#engine/graph.ts";
+import { Sessions } from "#guard/sessions.ts";
 import { kindOf } from "#kinds/all.ts";
 import { systemClock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import { planeAddress } from "#link/address.ts";
+import { makeJoinToken } from "#link/join-token.ts";
 import { startLink } from "#link/service.ts";
+import { eventsPort } from "#link/sinks/events.ts";
+import { logsPort } from "#link/sinks/logs.ts";
 import { UserEngine } from "#link/user/engine.ts";
 import { createSeal } from "#store/seal.ts";
 import { openSqliteStore } from "#store/sqlite.ts";
@@ -24,9 +30,9 @@ import { State } from "#store/state.ts";
 import type { JoinTarget } from "#talos/kernelargs.ts";
 import { advertised, advertisedUrl, type PlaneOptions, readConfig } from "./config.ts";
 import { DataDirectory } from "./data-directory.ts";
-import { planeCA, renewCertificate, serverCertificate, wireguardKey } from "./keys.ts";
+import { keepCertificate, planeCA, wireguardKey } from "./keys.ts";
 import { type LogSink, makeLogger } from "./logging.ts";
-import { closeServer, listenForMachines, open } from "./machine-listener.ts";
+import { listenForMachines, open, stopServer } from "./machine-listener.ts";
 import { publishControllers, publishPlane } from "./publish.ts";
 
 /** A running plane. */
@@ -38,8 +44,9 @@ export interface RunningPlane {
 }
 
 const version = "0.1.0";
-const eventsPort = 8090;
-const logsPort = 8092;
+/** Life of the administrator's token on the plane's own machine; renewed at a start when half of it is over. */
+const adminLife = 365 * 86_400_000;
+const consoleDirectory = fileURLToPath(new URL("../../web/dist", import.meta.url));
 
 /**
  * Starts a plane, or goes on with one. In order: what it kept, the link, the behaviour, the edges; a failure undoes what was started.
@@ -102,8 +109,11 @@ export async function startPlane(
     );
     const dial = engine.connect.bind(engine);
     const listen = engine.listen.bind(engine);
-    keep(await startTrustd({ listen, state, machineAt: link.machineAt, clock, log }), (running) => running.close());
-    keep(await startLoadBalancers({ listen, dial, state, log, clock, signal }), (running) => running.close());
+    const machines = new MachineIndex({ state, clock, log, signal });
+    await machines.ready(signal);
+    const inside = { listen, dial, state, machines, clock, log };
+    keep(await startTrustd({ ...inside, address: planeAddress }), (running) => running.close());
+    keep(await startLoadBalancers({ ...inside, signal }), (running) => running.close());
 
     // The behaviour.
     const joinTarget = (joinToken: string, tunnel: boolean): JoinTarget => ({
@@ -123,16 +133,61 @@ export async function startPlane(
     const behaviour = keep(new Engine({ store, controllers: all, clock, log, metrics }), (running) => running.stop());
 
     // The edges.
-    const kubernetesProxy = keep(createKubernetesProxy({ state, dial, clock, log }), (proxy) => proxy.close());
-    const talosProxy = keep(createTalosProxy({ state, dial, clock, log }), (proxy) => proxy.close());
-    const machines = keep(await listenForMachines(config.machineApi, link.routes), (listener) => listener.close());
-    const server = createSecureServer({ allowHTTP1: true, requestCert: true, rejectUnauthorized: false, ca: ca.crt });
+    const sessions = new Sessions({ state, clock, log });
+    const tokens = new KubernetesTokens(state, clock);
+    const verify = (token: string) => tokens.verify(token);
+    const kubernetes = keep(createKubernetesProxy({ ...inside, verify }), (proxy) => proxy.close());
+    const talos = keep(createTalosProxy(inside), (proxy) => proxy.close());
+    const machineApi = keep(await listenForMachines(config.machineApi, link.routes), (listener) => listener.close());
+    const server = createSecureServer({
+      allowHTTP1: true,
+      requestCert: true,
+      rejectUnauthorized: false,
+      ca: ca.crt,
+      minVersion: "TLSv1.2",
+    });
     await open(server, config.listen, "--listen");
-    keep(server, closeServer);
+    keep(server, stopServer);
     const url = advertisedUrl(config, (server.address() as AddressInfo).port);
-    at = await advertised(config, url, { machineApi: machines.port, wireguard: engine.udp.port });
+    at = await advertised(config, url, { machineApi: machineApi.port, wireguard: engine.udp.port });
     const names = [url.hostname.replace(/^\[|\]$/g, ""), config.listen.host];
-    keep(renewCertificate(server, () => serverCertificate(ca, names, clock), clock), (renewal) => renewal.stop());
+    keep(await keepCertificate(server, ca, names, clock), (renewal) => renewal.stop());
+    const api = createApi({
+      store,
+      state,
+      clock,
+      log,
+      sessions,
+      logs: link.logs,
+      ca,
+      url: () => url,
+      tokens,
+      makeJoinToken,
+      joinTarget,
+      metrics,
+      consoleDirectory,
+      kubernetes,
+      talos: talos.handle,
+      facts: {
+        version,
+        started: clock.now(),
+        graph: () => toDot(all),
+        state,
+      },
+    });
+    server.on("request", api.handle);
+    server.on("upgrade", api.upgrade);
+
+    // All is there: now it may work, and be found.
+    await publishVersions(state);
+    await publishPlane(state, version, { ...at, events: eventsPort, logs: logsPort });
+    behaviour.start();
+    started.push(publishControllers(behaviour, state, clock, log));
+    const admin = await sessions.ensureToken(data.read("admin.token"), "admin", "Admin", adminLife);
+    data.write("admin.token", `${admin}\n`);
+    data.write("plane.json", `${JSON.stringify({ api: url.origin, ...at }, null, 2)}\n`);
+    log.info({ url: url.origin, ...at }, "plane started");
+    return { url: url.origin, data: data.path, close };
   } catch (error) {
     await close();
     throw error;

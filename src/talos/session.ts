@@ -105,7 +105,10 @@ export class MachineSession implements SessionManager {
 
 /** TLS 1.3 to apid over whatever the dial gives. */
 export async function openTls({ dial, address, port = apidPort, credentials }: SessionOptions): Promise<TLSSocket> {
-  const stream = await dial(address, port, AbortSignal.timeout(handshakeTimeout));
+  const stream = await dial(address, port, AbortSignal.timeout(handshakeTimeout)).catch((cause: unknown) => {
+    if (cause instanceof IchorError) throw cause;
+    throw new IchorError("unavailable", `cannot reach the Talos API of ${address}: it does not answer`, { cause });
+  });
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => fail(new Error("no answer to the TLS handshake")), handshakeTimeout);
     const socket = connectTls({

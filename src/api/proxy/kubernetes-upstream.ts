@@ -188,7 +188,10 @@ class Pool extends Agent {
 
 async function openTls(dial: Dial, address: string, secureContext: SecureContext): Promise<Duplex> {
   const limit = AbortSignal.timeout(connectTimeout);
-  const stream = await dial(address, kubernetesPort, limit);
+  const stream = await dial(address, kubernetesPort, limit).catch((cause: unknown) => {
+    if (cause instanceof IchorError) throw cause;
+    throw new IchorError("unavailable", `the API server at ${address} does not answer`, { cause });
+  });
   return new Promise((resolve, reject) => {
     const socket = connectTls({
       socket: stream,

@@ -402,6 +402,18 @@ test("a machine that is not of its cluster, does not answer, or comes back", asy
   }, "it is reached again");
 });
 
+test("a machine that cannot be dialled in time is told as such, and not dialled twice", async (t) => {
+  const { site } = await working(t);
+  let dials = 0;
+  const dial = async () => {
+    dials++;
+    throw new DOMException("The operation was aborted due to timeout", "TimeoutError");
+  };
+  const { machine } = await front(t, { ...site, dial });
+  await refused(machine.version({}, { headers: { node: "one-0" } }), Code.Unavailable, /does not answer/);
+  assert.equal(dials, 1);
+});
+
 test("a machine that falls silent is given up, one that is slow is not", async (t) => {
   const { site } = await working(t);
   const clock = new ManualClock(Date.now());
