@@ -1,3 +1,4 @@
+// One piece, though long: every method reads or changes the same memory of a running machine, which ends as a whole with the boot.
 import { randomUUID } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { SecureContext } from "node:tls";

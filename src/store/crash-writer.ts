@@ -1,5 +1,4 @@
 // Run and killed by crash.test.ts: opens the store, prints what is there, then writes with many writers, each write printed once it is answered.
-import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { systemClock } from "#lib/clock.ts";
 import { newMetadata } from "#resource/resource.ts";
@@ -8,13 +7,16 @@ import { openSqliteStore } from "./sqlite.ts";
 
 const scope = { namespace: "test", type: "Things.test" };
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const say = (text: string) => writeSync(1, `${text}\n`);
+// Waited for: no writer gets further than one step ahead of what was printed.
+const say = (text: string) => new Promise<void>((resolve) => process.stdout.write(`${text}\n`, () => resolve()));
 
-say("waiting");
+await say("waiting");
 const path = String((await lines.next()).value);
 const store = await openSqliteStore({ path, clock: systemClock });
 const { resources } = await store.list(scope);
-say(`found ${JSON.stringify(resources.map(({ metadata, spec }) => [metadata.id, Buffer.from(spec).toString()]))}`);
+await say(
+  `found ${JSON.stringify(resources.map(({ metadata, spec }) => [metadata.id, Buffer.from(spec).toString()]))}`,
+);
 
 const starts = JSON.parse(String((await lines.next()).value)) as number[];
 await Promise.all(
@@ -27,7 +29,7 @@ await Promise.all(
       if (content === undefined) await store.destroy(key);
       else if (current) await store.update({ metadata: current.metadata, spec });
       else await store.create({ metadata: newMetadata(key), spec });
-      say(`${writer} ${step}`);
+      await say(`${writer} ${step}`);
     }
   }),
 );

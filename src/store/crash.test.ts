@@ -14,7 +14,11 @@ const writers = 32;
 const longest = 140;
 
 const root = mkdtempSync(join(tmpdir(), "ichor-crash-"));
-after(() => rmSync(root, { recursive: true }));
+const living = new Set<ChildProcess>();
+after(() => {
+  for (const child of living) child.kill("SIGKILL");
+  rmSync(root, { recursive: true });
+});
 const path = join(root, "store.db");
 const script = fileURLToPath(new URL("./crash-writer.ts", import.meta.url));
 
@@ -27,6 +31,8 @@ interface Writer {
 /** A process that has loaded its code, and waits to be told. */
 async function start(): Promise<Writer> {
   const process_ = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "pipe"] });
+  living.add(process_);
+  process_.once("exit", () => living.delete(process_));
   const errors: string[] = [];
   process_.stderr.setEncoding("utf8").on("data", (text: string) => errors.push(text));
   // It is killed while it is written to.

@@ -1,12 +1,13 @@
 // Run by sqlite.test.ts on a file system of one megabyte: fills it, and prints what the store says and keeps.
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { systemClock } from "#lib/clock.ts";
 import { codeOf, messageOf } from "#lib/errors.ts";
 import { newMetadata } from "#resource/resource.ts";
 import { openSqliteStore } from "./sqlite.ts";
 
-const directory = process.argv[2]!;
+const directory = (await text(process.stdin)).trim();
 const options = { path: join(directory, "store.db"), clock: systemClock };
 const scope = { namespace: "test", type: "Things.test" };
 const filler = join(directory, "filler");

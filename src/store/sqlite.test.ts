@@ -210,7 +210,8 @@ test("on a full disk writes fail and change nothing; with space they go on", (co
   const directory = mkdtempSync(join(root, "full-"));
   const child = fileURLToPath(new URL("./full-disk.ts", import.meta.url));
   const mount = 'mount -t tmpfs -o size=1m none "$0" && exec "$@"';
-  const ran = spawnSync("unshare", ["-rm", "sh", "-c", mount, directory, process.execPath, child, directory], {
+  const ran = spawnSync("unshare", ["-rm", "sh", "-c", mount, directory, process.execPath, child], {
+    input: directory,
     encoding: "utf8",
     timeout: 30_000,
   });

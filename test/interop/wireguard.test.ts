@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createSocket, type Socket } from "node:dgram";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Clock } from "#lib/clock.ts";
 import { parseIP } from "#lib/ip.ts";
 import { Stack } from "#netstack/stack.ts";
@@ -10,6 +9,7 @@ import { generatePrivateKey, publicKeyOf, WireGuard } from "#wireguard/device.ts
 import { goTool } from "./build.ts";
 import { type Inside, Namespace } from "./netns.ts";
 import { exchange, expected, type Tally } from "./tcp-peer.ts";
+import { pause, until } from "./until.ts";
 
 // wireguard-go and the network stack of Linux in a namespace of their own, on a TUN device, against ours over UDP.
 
@@ -140,7 +140,7 @@ async function uapiAnswers(): Promise<boolean> {
       await uapi("get=1\n");
       return true;
     } catch {
-      await Promise.race([sleep(20), wireguardGo.ended]);
+      await Promise.race([pause(), wireguardGo.ended]);
     }
   }
   return false;
@@ -308,8 +308,3 @@ test("either side may move to another port", async (t) => {
   assert.deepEqual(end.endpoints.at(-1), theirPort + 1);
   await pingThem(end, 12);
 });
-
-/** Waits for a state; the timeout of the test is its bound. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await sleep(5);
-}

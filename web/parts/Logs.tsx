@@ -25,7 +25,7 @@ export function Logs({ machine }: { machine: string }) {
     setError("");
     void (async () => {
       let waiting: Line[] = [];
-      let frame = 0;
+      let drawing = false;
       let key = 0;
       const decoder = new TextDecoder();
       try {
@@ -35,8 +35,11 @@ export function Logs({ machine }: { machine: string }) {
         )) {
           for (const text of decoder.decode(bytes, { stream: true }).split("\n"))
             if (text) waiting.push(parse(text, key++));
-          frame ||= requestAnimationFrame(() => {
-            frame = 0;
+          // Many lines come at once: one drawing takes them all.
+          if (drawing) continue;
+          drawing = true;
+          requestAnimationFrame(() => {
+            drawing = false;
             const fresh = waiting;
             waiting = [];
             setLines((before) => [...before, ...fresh].slice(-most));

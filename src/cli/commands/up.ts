@@ -57,11 +57,11 @@ export const up: Command = new Command("up")
 function hints(data: string): string[] {
   const at = other(data);
   return [
-    "Try            ./ichor kubeconfig --cluster demo --stdout" + at + " > demo.kubeconfig",
+    `Try            ./ichor kubeconfig --cluster demo --stdout${at} > demo.kubeconfig`,
     "               kubectl --kubeconfig demo.kubeconfig get nodes",
-    "               ./ichor talosconfig --cluster demo --stdout" + at + " > demo.talosconfig",
+    `               ./ichor talosconfig --cluster demo --stdout${at} > demo.talosconfig`,
     "               talosctl --talosconfig demo.talosconfig version",
-    "               ./ichor cluster status demo" + at,
+    `               ./ichor cluster status demo${at}`,
   ];
 }
 
