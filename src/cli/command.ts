@@ -29,9 +29,10 @@ export function verb<O extends object>(
   description: string,
   run: (invocation: Invocation, options: O, ...args: string[]) => Promise<void>,
 ): Command {
-  return new Command(usage.split(" ")[0])
-    .description(description)
-    .arguments(usage.split(" ").slice(1).join(" "))
+  const [name = "", ...parameters] = usage.split(" ");
+  const command = new Command(name).description(description);
+  for (const parameter of parameters) command.argument(parameter);
+  return command
     .option("--data <dir>", "data directory of the plane on this machine", defaultData)
     .option("--json", "answer in JSON")
     .action(async (...given: unknown[]) => {
