@@ -61,10 +61,13 @@ export const emulate: Command = new Command("emulate")
       if (options.json) printJson({ machines });
       else if (!process.send)
         say(`${count} emulated ${count === 1 ? "machine boots" : "machines boot"}; Ctrl-C ends them.`);
+      // The clock's timers hold no process, and machines that are not joined yet have nothing else: this does.
+      const alive = setInterval(() => {}, 2 ** 30);
       await new Promise<void>((resolve) => {
         if (stop.signal.aborted) resolve();
         else stop.signal.addEventListener("abort", () => resolve(), { once: true });
       });
+      clearInterval(alive);
       await emulator.stop();
       process.exit(0);
     } catch (error) {
