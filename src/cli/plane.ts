@@ -7,6 +7,7 @@ import { State } from "#gen/cosi/resource/resource_pb.ts";
 import { PlaneService, SessionService } from "#gen/ichor/v1/ichor_pb.ts";
 import { ManagementService } from "#gen/management/management_pb.ts";
 import { IchorError } from "#lib/errors.ts";
+import { readsWhole } from "#lib/whole-answer.ts";
 import { RemoteState } from "./remote-state.ts";
 
 /** Where state lives when nothing else is said. */
@@ -23,6 +24,12 @@ export interface Plane {
   close(): void;
 }
 
+class Session extends Http2SessionManager {
+  override async request(...args: Parameters<Http2SessionManager["request"]>) {
+    return readsWhole(await super.request(...args));
+  }
+}
+
 /** What a plane leaves in its data directory for clients on the same machine. */
 export interface PlaneFile {
   readonly api: string;
@@ -33,7 +40,7 @@ export function openPlane(data: string): Plane {
   const file = readPlaneFile(data);
   const ca = readFileSync(join(data, "ca.crt"), "utf8");
   const token = readFileSync(join(data, "admin.token"), "utf8").trim();
-  const sessionManager = new Http2SessionManager(file.api, {}, { ca });
+  const sessionManager = new Session(file.api, {}, { ca });
   const transport: Transport = createGrpcTransport({
     baseUrl: file.api,
     sessionManager,

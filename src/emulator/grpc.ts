@@ -2,6 +2,7 @@ import type { ClientHttp2Stream, ClientSessionRequestOptions, OutgoingHttpHeader
 import type { Duplex } from "node:stream";
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { readsWhole } from "#lib/whole-answer.ts";
 
 /** Sends `host:port` with IPv6 in brackets as `:authority`, as Go's clients do; Node's client leaves the brackets out. */
 class Session extends Http2SessionManager {
@@ -11,13 +12,13 @@ class Session extends Http2SessionManager {
     super(...rest);
     this.#host = host;
   }
-  override request(
+  override async request(
     method: string,
     path: string,
     headers: OutgoingHttpHeaders,
     options: Omit<ClientSessionRequestOptions, "signal">,
   ): Promise<ClientHttp2Stream> {
-    return super.request(method, path, { ...headers, ":authority": this.#host }, options);
+    return readsWhole(await super.request(method, path, { ...headers, ":authority": this.#host }, options));
   }
 }
 

@@ -1,6 +1,9 @@
 import type { SiderolinkSpec } from "#gen/specs/specs_pb.ts";
 import { LinkKind } from "#kinds/machine/link.ts";
 import { PendingMachineKind } from "#kinds/machine/pending-machine.ts";
+import { sleep } from "#lib/abort.ts";
+import { backoffDelay } from "#lib/backoff.ts";
+import type { Clock } from "#lib/clock.ts";
 import { codeOf, messageOf } from "#lib/errors.ts";
 import { parseHostPort } from "#lib/ip.ts";
 import type { Logger } from "#lib/log.ts";
@@ -23,6 +26,7 @@ interface Known {
 export interface PeersOptions {
   readonly state: State;
   readonly engine: LinkEngine;
+  readonly clock: Clock;
   readonly log: Logger;
   /** An address belongs to an admitted machine from now on. */
   readonly onAdmitted: (address: string, uuid: string) => void;
@@ -84,17 +88,21 @@ export class Peers {
   }
 
   async #follow(kind: Kind<SiderolinkSpec>, signal: AbortSignal, ready: () => void): Promise<void> {
-    while (!signal.aborted) {
+    const { clock } = this.#options;
+    for (let attempt = 0; !signal.aborted; attempt++) {
       try {
         for await (const event of this.#state.watch(kind, { from: "bootstrap", signal })) {
-          if (event.kind === "bootstrapped") ready();
-          else if (event.kind === "destroyed") await this.#gone(kind, event.resource);
+          if (event.kind === "bootstrapped") {
+            attempt = 0;
+            ready();
+          } else if (event.kind === "destroyed") await this.#gone(kind, event.resource);
           else if (event.resource.metadata.phase === "tearingDown") await this.#leaving(kind, event.resource);
           else await this.#present(kind, event.resource);
         }
       } catch (error) {
         if (!signal.aborted) this.#options.log.warn({ error: messageOf(error) }, "watch of links failed");
       }
+      if (!signal.aborted) await sleep(backoffDelay(attempt), clock, signal).catch(() => {});
     }
   }
 

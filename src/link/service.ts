@@ -54,6 +54,7 @@ export async function startLink(options: LinkOptions): Promise<Link> {
   const peers: Peers = new Peers({
     state,
     engine,
+    clock,
     log,
     onAdmitted: (address, uuid) => events.admitted(address, uuid),
     onForgotten: async (uuid) => {

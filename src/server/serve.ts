@@ -62,8 +62,10 @@ export async function startPlane(
   const clock = systemClock;
   const log = makeLogger(logging.level, logging);
   const stop = new AbortController();
-  const started: (() => unknown)[] = [() => stop.abort(new IchorError("aborted", "the plane is stopping"))];
+  const started: (() => unknown)[] = [];
   const close = async () => {
+    // Whoever waits or watches stops before what it watches is closed.
+    stop.abort(new IchorError("aborted", "the plane is stopping"));
     for (const end of started.splice(0).reverse()) await end();
   };
   const keep = <T>(part: T, end: (part: T) => unknown): T => {

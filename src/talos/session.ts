@@ -9,6 +9,7 @@ import type { Duplex } from "node:stream";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { GrpcTransportOptions } from "@connectrpc/connect-node";
 import { IchorError, messageOf } from "#lib/errors.ts";
+import { readsWhole } from "#lib/whole-answer.ts";
 import type { Credentials, Dial } from "./dial.ts";
 import { opensslKey } from "./pki.ts";
 
@@ -62,7 +63,7 @@ export class MachineSession implements SessionManager {
     stream.once("close", () => {
       this.#streams--;
     });
-    return stream;
+    return readsWhole(stream);
   }
 
   notifyResponseByteRead(): void {}
