@@ -8,3 +8,13 @@ export const pause = () => after(10);
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await pause();
 }
+
+/** Looks until there is something to be seen, and answers that; the timeout of the test is its bound. */
+export async function eventually<T>(look: () => Promise<T | undefined | false>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    signal.throwIfAborted();
+    const seen = await look();
+    if (seen !== undefined && seen !== false) return seen;
+    await pause();
+  }
+}

@@ -1,7 +1,8 @@
 // Command siderolink-machine joins a plane the way a Talos machine does, with the stock siderolink module: it provisions, brings
-// WireGuard up (by UDP, or through the gRPC tunnel when the plane says so), publishes events, sends log lines and answers on the
-// port of apid. It wants a network namespace of its own, with a TUN device. What happens it tells on stdout, one JSON object a line;
-// it ends on SIGTERM, or with 1 when it fails.
+// WireGuard up (by UDP, or through the gRPC tunnel when the plane says so), serves the Talos API of a machine in maintenance, publishes
+// events and sends log lines. Without a unique token it waits until the plane writes it one to META, and provisions again with that.
+// It wants a network namespace of its own, with a TUN device. What happens it tells on stdout, one JSON object a line; it ends on
+// SIGTERM, or with 1 when it fails.
 package main
 
 import (
@@ -23,13 +24,15 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	pb "github.com/siderolabs/siderolink/api/siderolink"
+	"github.com/siderolabs/talos/pkg/machinery/api/machine"
 )
 
 type options struct {
-	api, uuid, joinToken, uniqueToken, talosVersion string
-	tunnel                                          bool
-	eventsPort, logsPort, echoPort                  int
-	logLines                                        int
+	api, uuid, joinToken, uniqueToken, talosVersion, hostname string
+
+	tunnel, awaitToken             bool
+	eventsPort, logsPort, apidPort int
+	logLines                       int
 }
 
 func main() {
@@ -38,12 +41,14 @@ func main() {
 	flag.StringVar(&o.api, "api", "", "machine API of the plane, HOST:PORT, plaintext")
 	flag.StringVar(&o.uuid, "uuid", "", "UUID of the machine")
 	flag.StringVar(&o.joinToken, "join-token", "", "join token")
-	flag.StringVar(&o.uniqueToken, "unique-token", "", "unique token of the machine, verbatim")
+	flag.StringVar(&o.uniqueToken, "unique-token", "", "unique token of the machine, verbatim; empty: the plane gives one")
+	flag.BoolVar(&o.awaitToken, "await-token", false, "wait for a unique token of the plane although it has one")
 	flag.StringVar(&o.talosVersion, "talos-version", "v1.13.0", "version that it says it runs")
 	flag.BoolVar(&o.tunnel, "tunnel", false, "ask for WireGuard over gRPC")
 	flag.IntVar(&o.eventsPort, "events-port", 8090, "port of the event sink, inside the link")
 	flag.IntVar(&o.logsPort, "logs-port", 8092, "port of the log receiver, inside the link")
-	flag.IntVar(&o.echoPort, "echo-port", 50000, "port that it answers on, inside the link: it sends back all that it gets")
+	flag.IntVar(&o.apidPort, "apid-port", 50000, "port of its Talos API, inside the link")
+	flag.StringVar(&o.hostname, "hostname", "talos-interop", "hostname that it says it has")
 	flag.IntVar(&o.logLines, "log-lines", 10, "log lines to send")
 	flag.Parse()
 
@@ -93,7 +98,13 @@ func run(ctx context.Context, o options) error {
 	}
 	defer conn.Close() //nolint:errcheck
 
-	place, err := provision(ctx, conn, o)
+	// A key of its own as every boot has.
+	key, err := wgtypes.GeneratePrivateKey()
+	if err != nil {
+		return err
+	}
+
+	place, err := provision(ctx, conn, key, o)
 	if err != nil {
 		return fmt.Errorf("provision: %w", err)
 	}
@@ -109,12 +120,19 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("link: %w", err)
 	}
 
-	if err := echo(ctx, place, o.echoPort); err != nil {
-		return fmt.Errorf("listen: %w", err)
+	meta, err := serveApid(ctx, place, o)
+	if err != nil {
+		return fmt.Errorf("apid: %w", err)
 	}
 
 	if err := sendEvents(ctx, place, o); err != nil {
 		return fmt.Errorf("events: %w", err)
+	}
+
+	if o.uniqueToken == "" || o.awaitToken {
+		if err := admitted(ctx, conn, place, meta, o); err != nil {
+			return fmt.Errorf("provision again: %w", err)
+		}
 	}
 
 	logs, err := sendLogs(ctx, place, o)
@@ -129,19 +147,51 @@ func run(ctx context.Context, o options) error {
 	return context.Cause(ctx)
 }
 
-// provision asks the plane for a place in the link, with a key of its own as every boot has.
-func provision(ctx context.Context, conn *grpc.ClientConn, o options) (*placed, error) {
-	key, err := wgtypes.GeneratePrivateKey()
-	if err != nil {
-		return nil, err
+// admitted waits for the unique token and provisions with it: the same key, so the place must be the same.
+func admitted(
+	ctx context.Context, conn *grpc.ClientConn, place *placed, meta <-chan *machine.MetaWriteRequest, o options,
+) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case written := <-meta:
+			if written.GetKey() == uuidKey {
+				o.uuid = string(written.GetValue())
+			}
+
+			// The UUID comes first where there is one, and goes with the token.
+			if written.GetKey() != uniqueTokenKey {
+				continue
+			}
+
+			o.uniqueToken = string(written.GetValue())
+		}
+
+		again, err := provision(ctx, conn, place.key, o)
+		if err != nil {
+			return err
+		}
+
+		if again.node != place.node || again.planeKey != place.planeKey || again.tunnelAddress != place.tunnelAddress {
+			return fmt.Errorf("the plane moved a machine that it admitted, from %s to %s", place.node, again.node)
+		}
+
+		return nil
+	}
+}
+
+// provision asks the plane for a place in the link.
+func provision(ctx context.Context, conn *grpc.ClientConn, key wgtypes.Key, o options) (*placed, error) {
+	request := &pb.ProvisionRequest{
+		NodeUuid:      o.uuid,
+		NodePublicKey: key.PublicKey().String(),
+		TalosVersion:  &o.talosVersion,
+	}
+	if o.uniqueToken != "" {
+		request.NodeUniqueToken = &o.uniqueToken
 	}
 
-	request := &pb.ProvisionRequest{
-		NodeUuid:        o.uuid,
-		NodePublicKey:   key.PublicKey().String(),
-		NodeUniqueToken: &o.uniqueToken,
-		TalosVersion:    &o.talosVersion,
-	}
 	if o.joinToken != "" {
 		request.JoinToken = &o.joinToken
 	}

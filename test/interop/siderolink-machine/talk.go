@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"time"
@@ -19,44 +18,6 @@ import (
 
 	"github.com/siderolabs/siderolink/api/events"
 )
-
-// echo sends back what comes on the port of apid.
-func echo(ctx context.Context, place *placed, port int) error {
-	var listen net.ListenConfig
-
-	// The address is there when the device is, which may be in a moment.
-	var listener net.Listener
-
-	err := retry(ctx, func() (err error) {
-		listener, err = listen.Listen(ctx, "tcp", net.JoinHostPort(place.node.Addr().String(), strconv.Itoa(port)))
-
-		return err
-	})
-	if err != nil {
-		return err
-	}
-
-	context.AfterFunc(ctx, func() { listener.Close() }) //nolint:errcheck
-
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-
-			say("called", map[string]any{"from": conn.RemoteAddr().String()})
-
-			go func() {
-				defer conn.Close() //nolint:errcheck
-
-				io.Copy(conn, conn) //nolint:errcheck
-			}()
-		}
-	}()
-
-	return nil
-}
 
 // sendEvents publishes what a booting machine publishes, one after the other as Talos does; one is of a type that no plane knows.
 func sendEvents(ctx context.Context, place *placed, o options) error {
@@ -75,7 +36,7 @@ func sendEvents(ctx context.Context, place *placed, o options) error {
 		&machine.SequenceEvent{Sequence: "boot", Action: machine.SequenceEvent_START},
 		&machine.PhaseEvent{Phase: "startEverything", Action: machine.PhaseEvent_START},
 		&machine.ServiceStateEvent{Service: "apid", Action: machine.ServiceStateEvent_RUNNING, Message: "Started"},
-		&machine.AddressEvent{Hostname: "talos-interop", Addresses: []string{place.node.Addr().String()}},
+		&machine.AddressEvent{Hostname: o.hostname, Addresses: []string{place.node.Addr().String()}},
 		durationpb.New(time.Second),
 		&machine.MachineStatusEvent{
 			Stage: machine.MachineStatusEvent_RUNNING,
