@@ -2,55 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ManualClock } from "#lib/clock.ts";
-import { parseIP } from "#lib/ip.ts";
 import { generatePrivateKey, publicKeyOf, WireGuard } from "./device.ts";
-
-/** An IPv6 packet with a payload. */
-function packet(from: string, to: string, payload: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(40 + payload.length);
-  bytes[0] = 0x60;
-  bytes[4] = payload.length >> 8;
-  bytes[5] = payload.length;
-  bytes[6] = 59;
-  bytes.set(parseIP(from), 8);
-  bytes.set(parseIP(to), 24);
-  bytes.set(payload, 40);
-  return bytes;
-}
-
-interface Wire {
-  /** What to do with a datagram on its way; the default delivers it. */
-  pass: (datagram: Uint8Array, deliver: () => void) => void;
-}
-
-/** Two devices, "a" at fd00::a and "b" at fd00::b, on one wire. */
-function pair(options: { keepalive?: number } = {}) {
-  const clock = new ManualClock();
-  const wire: Wire = { pass: (_, deliver) => deliver() };
-  const got = { a: [] as Buffer[], b: [] as Buffer[] };
-  const keys = { a: generatePrivateKey(), b: generatePrivateKey() };
-  const seen: { to: string; datagram: Uint8Array }[] = [];
-  const endpoints = { a: "a", b: "b" };
-  const make = (self: "a" | "b", other: "a" | "b"): WireGuard<string> =>
-    new WireGuard<string>({
-      privateKey: keys[self],
-      clock,
-      send: (datagram, to) => {
-        seen.push({ to, datagram });
-        wire.pass(datagram, () => devices[other].input(datagram, endpoints[self]));
-      },
-      receive: (inner) => got[self].push(Buffer.from(inner)),
-    });
-  const devices: Record<"a" | "b", WireGuard<string>> = { a: make("a", "b"), b: make("b", "a") };
-  devices.a.addPeer({ publicKey: publicKeyOf(keys.b), endpoint: "b", allowedIPs: ["fd00::b/128"], ...options });
-  devices.b.addPeer({ publicKey: publicKeyOf(keys.a), allowedIPs: ["fd00::a"] });
-  const send = (self: "a" | "b", text: string) => {
-    const other = self === "a" ? "b" : "a";
-    return devices[self].output(packet(`fd00::${self}`, `fd00::${other}`, Buffer.from(text)));
-  };
-  const heard = (self: "a" | "b") => got[self].map((inner) => inner.subarray(40).toString());
-  return { clock, wire, devices, send, heard, seen, keys, endpoints };
-}
+import { packet, pair } from "./testing.ts";
 
 test("packets that wait for the handshake arrive, both ways, in order", () => {
   const { send, heard, devices, keys } = pair();

@@ -13,6 +13,7 @@ import {
 } from "./messages.ts";
 import { hasMac1, type LocalIdentity, localIdentity, readInitiation, remoteIdentity } from "./noise.ts";
 import { Peer, type PeerState } from "./peer.ts";
+import { type MessageLimits, messageLimits } from "./session.ts";
 
 export { generatePrivateKey, publicKeyOf } from "./keys.ts";
 export type { PeerState } from "./peer.ts";
@@ -24,6 +25,8 @@ export interface WireGuardOptions<E> {
   readonly clock: Clock;
   /** Largest inner packet: padding does not go beyond it. Default 1280. */
   readonly mtu?: number;
+  /** How many messages a session may carry. Default 2^52, renewed after 2^51. */
+  readonly limits?: MessageLimits;
   /** Sends a datagram. */
   send(datagram: Uint8Array, endpoint: E): void;
   /** An inner packet whose source address is the peer's. */
@@ -71,18 +74,24 @@ export class WireGuard<E> {
     return this.#local.publicKey;
   }
 
+  /** Receiver indexes in use: at most four for each peer. */
+  get indexes(): number {
+    return this.#byIndex.size;
+  }
+
   /** Adds a peer, replacing one with the same key. Throws `invalid_argument` for addresses that are none; a key of low order too. */
   addPeer(options: PeerOptions<E>): PeerState<E> {
     const addresses = options.allowedIPs.map((text) => addressKey(parseIP(text.split("/")[0] ?? "")));
     const remote = remoteIdentity(this.#local, options.publicKey, options.presharedKey);
     if (!remote) throw new RangeError("the peer's public key is not usable");
     this.removePeer(options.publicKey);
-    const { clock, mtu = 1280, send } = this.#options;
+    const { clock, mtu = 1280, limits = messageLimits, send } = this.#options;
     const peer: Peer<E> = new Peer<E>(
       {
         local: this.#local,
         clock,
         mtu,
+        limits,
         send: (datagram, endpoint) => send(datagram, endpoint),
         claimIndex: (owner) => this.#claimIndex(owner),
         freeIndex: (index) => this.#byIndex.delete(index),

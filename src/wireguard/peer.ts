@@ -11,7 +11,7 @@ import {
   type RemoteIdentity,
   readResponse,
 } from "./noise.ts";
-import { Session } from "./session.ts";
+import { type MessageLimits, Session } from "./session.ts";
 import { timestamp } from "./tai64n.ts";
 
 /** Times of the protocol in milliseconds (whitepaper 6.1). */
@@ -33,6 +33,7 @@ export interface PeerHost<E> {
   readonly local: LocalIdentity;
   readonly clock: Clock;
   readonly mtu: number;
+  readonly limits: MessageLimits;
   send(datagram: Uint8Array, endpoint: E): void;
   /** A free index that leads receivers of it to this peer. */
   claimIndex(peer: Peer<E>): number;
@@ -134,7 +135,7 @@ export class Peer<E> implements PeerState<E> {
       return false;
     }
     this.#drop(this.#next);
-    this.#next = new Session(made.keys, index, initiation.sender, false, clock.monotonic());
+    this.#next = new Session(made.keys, index, initiation.sender, false, clock.monotonic(), this.#host.limits);
     this.endpoint = from;
     this.cookie.stamp(made.message);
     this.#transmit(made.message);
@@ -149,7 +150,8 @@ export class Peer<E> implements PeerState<E> {
     if (!keys) return false;
     this.#pending = undefined;
     this.endpoint = from;
-    this.#establish(new Session(keys, pending.index, readUint32(message, 4), true, this.#host.clock.monotonic()));
+    const { clock, limits } = this.#host;
+    this.#establish(new Session(keys, pending.index, readUint32(message, 4), true, clock.monotonic(), limits));
     // The responder sends nothing before it has heard from us.
     if (this.#staged.length > 0) this.#flush();
     else this.#sendSealed(nothing);

@@ -3,9 +3,14 @@ import { messageType, readCounter, tagLength, transportHeader, writeCounter, wri
 import type { SessionKeys } from "./noise.ts";
 import { ReplayWindow } from "./replay.ts";
 
-/** Messages after which a session asks for a new one, and after which it seals no more (whitepaper 6.1; ours is 2^52 for the safe numbers of the language). */
-const rekeyAfterMessages = 2 ** 51;
-const rejectAfterMessages = 2 ** 52;
+/** Messages after which a session asks for a new one, and after which it seals and opens no more. */
+export interface MessageLimits {
+  readonly rekeyAfter: number;
+  readonly rejectAfter: number;
+}
+
+/** Below the paper's (6.1), for the safe numbers of the language. */
+export const messageLimits: MessageLimits = { rekeyAfter: 2 ** 51, rejectAfter: 2 ** 52 };
 const options = { authTagLength: tagLength } as const;
 
 /** A pair of transport keys: seals and opens packets. */
@@ -16,12 +21,21 @@ export class Session {
   /** Clock.monotonic() of its birth. */
   readonly born: number;
   readonly #keys: SessionKeys;
+  readonly #limits: MessageLimits;
   readonly #replay = new ReplayWindow();
   readonly #nonce = Buffer.alloc(12);
   #counter = 0;
 
-  constructor(keys: SessionKeys, localIndex: number, remoteIndex: number, initiator: boolean, born: number) {
+  constructor(
+    keys: SessionKeys,
+    localIndex: number,
+    remoteIndex: number,
+    initiator: boolean,
+    born: number,
+    limits = messageLimits,
+  ) {
     this.#keys = keys;
+    this.#limits = limits;
     this.localIndex = localIndex;
     this.remoteIndex = remoteIndex;
     this.initiator = initiator;
@@ -29,10 +43,10 @@ export class Session {
   }
 
   get wantsRekey(): boolean {
-    return this.#counter >= rekeyAfterMessages;
+    return this.#counter >= this.#limits.rekeyAfter;
   }
   get spent(): boolean {
-    return this.#counter >= rejectAfterMessages;
+    return this.#counter >= this.#limits.rejectAfter;
   }
 
   /** The datagram of a packet (empty = keepalive), padded to 16 bytes but not beyond `mtu`. */
@@ -57,7 +71,7 @@ export class Session {
   /** The padded packet of a datagram; undefined when forged or seen before. */
   open(datagram: Uint8Array): Uint8Array | undefined {
     const counter = readCounter(datagram, 8);
-    if (counter >= rejectAfterMessages) return undefined;
+    if (counter >= this.#limits.rejectAfter) return undefined;
     const end = datagram.length - tagLength;
     writeCounter(this.#nonce, 4, counter);
     const decipher = createDecipheriv("chacha20-poly1305", this.#keys.receive, this.#nonce, options);
