@@ -76,33 +76,39 @@ export class GuardedStore {
   }
 
   /**
-   * Updates; a phase that goes to tearingDown is a teardown, as older clients ask for one. Besides the errors of the store:
-   * `permission_denied` when finalizers change, `invalid_argument` with all that is wrong with the resource.
+   * Updates; a phase that goes to tearingDown is a teardown, as older clients ask for one, and changes nothing else. Besides the errors of
+   * the store: `permission_denied` when finalizers change, `invalid_argument` with all that is wrong with the resource.
    */
-  async update(resource: Stored, expectedPhase?: Metadata["phase"]): Promise<Stored> {
+  async update(resource: Stored, expectedPhase: Metadata["phase"] = "running"): Promise<Stored> {
     const { metadata } = resource;
-    const kind = this.#check(metadata, metadata.phase === "tearingDown" ? "teardown" : "update");
+    const verb = metadata.phase === "tearingDown" ? "teardown" : "update";
+    const kind = this.#check(metadata, verb);
     const current = await this.#store.get(metadata);
     if (!current) throw notFound(metadata);
     refuse(current.metadata.owner !== "", "permission_denied", `${named(metadata)} belongs to the plane`);
-    // Only what was read as it is now can be judged; the store says so for the rest.
-    if (current.metadata.version === metadata.version) {
-      if (metadata.phase === "running") this.#checkForm(kind, resource);
-      refuse(
-        metadata.finalizers.join("\n") !== current.metadata.finalizers.join("\n"),
-        "permission_denied",
-        "finalizers are set by the plane alone",
+    // The version may be that of a write on its way to the disk, which nobody has seen: what it holds cannot be judged.
+    if (current.metadata.version !== metadata.version)
+      throw new IchorError(
+        "failed_precondition",
+        `${named(metadata)} was changed meanwhile (version ${current.metadata.version}, expected ${metadata.version})`,
       );
-      refuse(
-        current.metadata.phase === "tearingDown" && metadata.phase === "running",
-        "invalid_argument",
-        `${named(metadata)} is being torn down; that cannot be taken back`,
-      );
-      checkSystem(current.metadata);
-      await this.#checkLock(kind, metadata, current.metadata);
-    }
-    const written = await this.#store.update(resource, { owner: "", expectedPhase: expectedPhase ?? "running" });
-    this.#tell(kind, metadata.phase === "tearingDown" ? "teardown" : "update", metadata.id);
+    refuse(
+      metadata.finalizers.join("\n") !== current.metadata.finalizers.join("\n"),
+      "permission_denied",
+      "finalizers are set by the plane alone",
+    );
+    refuse(
+      current.metadata.phase === "tearingDown" && verb === "update",
+      "invalid_argument",
+      `${named(metadata)} is being torn down; that cannot be taken back`,
+    );
+    checkSystem(current.metadata);
+    if (verb === "update") this.#checkForm(kind, resource);
+    const next: Stored =
+      verb === "update" ? resource : { ...current, metadata: { ...current.metadata, phase: metadata.phase } };
+    await this.#checkLock(kind, next.metadata, current.metadata);
+    const written = await this.#store.update(next, { owner: "", expectedPhase });
+    this.#tell(kind, verb, metadata.id);
     return written;
   }
 
