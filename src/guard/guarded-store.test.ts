@@ -22,9 +22,10 @@ import type { Stored } from "#store/store.ts";
 import { GuardedStore, type GuardOptions } from "./guarded-store.ts";
 import { anyMessage, anyText, someone } from "./testing.ts";
 
-function start(options: Partial<GuardOptions> = {}) {
-  // Writes become durable on a later turn, as on a disk.
-  const persist = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** Writes become durable on a later turn, as on a disk. */
+const laterTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+function start(options: Partial<GuardOptions> = {}, persist: () => Promise<void> = laterTurn) {
   const store = new MemoryStore({ clock: new ManualClock(), persist });
   const lines: string[] = [];
   const write = (facts: object, message: string) => void lines.push(`${message} ${JSON.stringify(facts)}`);
@@ -152,14 +153,25 @@ test("teardown cannot be taken back, and asked for by an update changes nothing 
 });
 
 test("a change is judged by what it changes: another version is a conflict, also one that is on its way to the disk", async () => {
-  const { user, state, store } = start();
+  const busy = Promise.withResolvers<void>();
+  let hold: Promise<void> | undefined;
+  const { user, state, store } = start({}, async () => {
+    if (hold) busy.resolve();
+    await (hold ?? laterTurn());
+  });
   const made = await user.create(stored(ClusterKind, "a"));
   for (const version of [0, 2, 99])
     await refused(user.update(changed(made, { version })), "failed_precondition", /changed meanwhile \(version 1/);
   // The first write makes version 2 in a moment. What is built on it before anybody saw it must not pass unseen.
+  const disk = Promise.withResolvers<void>();
+  hold = disk.promise;
   const first = user.update(changed(made, { labels: { step: "one" } }));
+  await busy.promise;
   const hidden = changed(made, { version: 2, finalizers: ["mine"], labels: { [label.systemPatch]: "" } });
   const second = user.update({ ...hidden, spec: Uint8Array.of(0xff, 0xff) });
+  second.catch(() => {});
+  await laterTurn();
+  disk.resolve();
   await refused(second, "failed_precondition", /changed meanwhile/);
   await first;
   const after = await state.require(ClusterKind, "a");
