@@ -68,19 +68,24 @@ test("META 16 is shown, watched, and makes the machine provision again with the 
   const first = plane.provisions.at(-1);
   const seen: string[] = [];
   const stop = new AbortController();
-  const watching = (async () => {
-    for await (const event of watchTalos(client, metaKey, stop.signal)) {
-      if (event.kind === "ready") {
-        const count = plane.provisions.length;
-        await client.machine.metaWrite({ key: 16, value: Buffer.from("own-token") });
-        await plane.changed.until("a second provision", () => plane.provisions.length > count);
-      } else if (event.kind === "changed") {
-        seen.push(`${event.resource.id}=${event.resource.spec.value}`);
-        stop.abort(new Error("seen"));
-      }
-    }
-  })();
-  await watching.catch((error) => assert.ok(stop.signal.aborted, error));
+  const ready = Promise.withResolvers<void>();
+  const watching = watchTalos(
+    client,
+    metaKey,
+    (event) => {
+      if (event.kind === "ready") ready.resolve();
+      if (event.kind !== "changed") return;
+      seen.push(`${event.resource.id}=${event.resource.spec.value}`);
+      stop.abort(new Error("seen"));
+    },
+    stop.signal,
+  );
+  const ended = assert.rejects(watching, /seen/);
+  await ready.promise;
+  const count = plane.provisions.length;
+  await client.machine.metaWrite({ key: 16, value: Buffer.from("own-token") });
+  await plane.changed.until("a second provision", () => plane.provisions.length > count);
+  await ended;
   assert.deepEqual(seen, ["0x10=own-token"]);
   const second = plane.provisions.at(-1);
   assert.equal(first?.nodeUniqueToken, "");

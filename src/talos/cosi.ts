@@ -1,7 +1,8 @@
 import { fromBinary, type Message } from "@bufbuild/protobuf";
 import type { GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { EventType } from "#gen/cosi/resource/resource_pb.ts";
+import { type Event, EventType } from "#gen/cosi/resource/resource_pb.ts";
+import { abortable } from "#lib/abort.ts";
 import { IchorError } from "#lib/errors.ts";
 import type { TalosClient } from "./client.ts";
 
@@ -68,40 +69,40 @@ export async function listTalos<S extends Message>(
 }
 
 /**
- * Tells what is and what changes, until the signal aborts or the machine goes (throws). A type that this Talos does not have is told as
- * `ready` and nothing more.
+ * Tells `take` what is and what changes. Ends by a throw alone: the signal's reason, what `take` threw, or that the machine is gone. A type that
+ * this Talos does not have is told as `ready`, and then nothing until the signal aborts.
  */
-export async function* watchTalos<S extends Message>(
-  { state }: TalosClient,
+export async function watchTalos<S extends Message>(
+  { watch }: TalosClient,
   kind: TalosKind<S>,
+  take: (event: TalosEvent<S>) => void,
   signal: AbortSignal,
-): AsyncGenerator<TalosEvent<S>> {
+): Promise<never> {
   const request = { namespace: kind.namespace, type: kind.type, options: { bootstrapContents: true }, apiVersion: 1 };
   try {
-    for await (const { event } of state.watch(request, { signal })) {
-      for (const { eventType, resource, error } of event) {
-        const id = resource?.metadata?.id ?? "";
-        if (eventType === EventType.BOOTSTRAPPED) yield { kind: "ready" };
-        else if (eventType === EventType.ERRORED)
-          throw new IchorError(
-            "unavailable",
-            `the machine ended the watch of ${kind.type}: ${error ?? "no reason given"}`,
-          );
-        else if (eventType === EventType.DESTROYED) yield { kind: "destroyed", id };
-        else if (eventType !== EventType.NOOP && resource) {
-          yield {
-            kind: "changed",
-            resource: decode(kind, id, resource.metadata?.version ?? "", resource.spec?.protoSpec),
-          };
-        }
-      }
-    }
+    await watch(request, ({ event }) => tell(kind, event, take), signal);
   } catch (error) {
     if (!(error instanceof ConnectError && error.code === Code.PermissionDenied)) throw error;
-    yield { kind: "ready" };
-    return;
+    take({ kind: "ready" });
+    return abortable(new Promise<never>(() => {}), signal);
   }
   throw new IchorError("unavailable", `the machine ended the watch of ${kind.type}`);
+}
+
+function tell<S extends Message>(
+  kind: TalosKind<S>,
+  events: readonly Event[],
+  take: (event: TalosEvent<S>) => void,
+): void {
+  for (const { eventType, resource, error } of events) {
+    const id = resource?.metadata?.id ?? "";
+    if (eventType === EventType.BOOTSTRAPPED) take({ kind: "ready" });
+    else if (eventType === EventType.ERRORED)
+      throw new IchorError("unavailable", `the machine ended the watch of ${kind.type}: ${error ?? "no reason given"}`);
+    else if (eventType === EventType.DESTROYED) take({ kind: "destroyed", id });
+    else if (eventType !== EventType.NOOP && resource)
+      take({ kind: "changed", resource: decode(kind, id, resource.metadata?.version ?? "", resource.spec?.protoSpec) });
+  }
 }
 
 function decode<S extends Message>(

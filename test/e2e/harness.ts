@@ -3,11 +3,12 @@ import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-const main = new URL("../../src/cli/main.ts", import.meta.url).pathname;
-const node = ["--disable-warning=ExperimentalWarning", main];
+/** What users run. */
+const ichor = fileURLToPath(new URL("../../ichor", import.meta.url));
 
 /** What a command of the CLI said. */
 export interface Said {
@@ -60,7 +61,7 @@ export class TestPlane {
 
   /** A command of the CLI against this plane; what it wrote and its exit code. */
   async cli(...args: string[]): Promise<Said> {
-    return said(process.execPath, [...node, ...args, "--data", this.data]);
+    return said(ichor, [...args, "--data", this.data]);
   }
 
   /** The same, with an answer in JSON; throws what it said when it failed. */
@@ -101,7 +102,7 @@ export class TestPlane {
   }
 
   #spawn(args: string[]): ChildProcess {
-    const child = spawn(process.execPath, [...node, ...args], {
+    const child = spawn(ichor, args, {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ICHOR_LOG: process.env.ICHOR_LOG ?? "info" },
     });

@@ -1,3 +1,4 @@
+import { flushCompileCache } from "node:module";
 import { Command } from "commander";
 import { runDemo } from "#cli/demo.ts";
 import { report } from "#cli/exit.ts";
@@ -36,6 +37,8 @@ export const up: Command = new Command("up")
         print(`Sign-in link   ${url}`);
         if (demo) for (const line of hints(plane.data)) print(line);
         else print(`Next           boot a Talos machine with what "ichor join${other(plane.data)}" prints`);
+        // A plane that is killed would leave nothing for its next start.
+        flushCompileCache();
         say("Press Ctrl-C to stop; everything goes on at the next start.");
         await new Promise<void>((resolve) => {
           if (stop.signal.aborted) resolve();

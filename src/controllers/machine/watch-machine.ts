@@ -2,7 +2,7 @@ import type { Message } from "@bufbuild/protobuf";
 import { abortable, sleep } from "#lib/abort.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { TalosClient } from "#talos/client.ts";
-import { type TalosKind, watchTalos } from "#talos/cosi.ts";
+import { type TalosEvent, type TalosKind, watchTalos } from "#talos/cosi.ts";
 import { talosKinds } from "#talos/resources.ts";
 import { Inventory } from "./inventory.ts";
 
@@ -27,18 +27,17 @@ export async function watchMachine(
   const kinds: readonly TalosKind<Message>[] = Object.values(talosKinds);
   let waiting = kinds.length;
   let changed = Promise.withResolvers<void>();
-  const follow = async (kind: TalosKind<Message>): Promise<never> => {
+  const follow = (kind: TalosKind<Message>): Promise<never> => {
     let ready = false;
-    for await (const event of watchTalos(client, kind, both)) {
+    const take = (event: TalosEvent<Message>) => {
       const difference = inventory.take(kind, event);
       if (event.kind === "ready" && !ready) {
         ready = true;
         waiting--;
       }
       if (difference && waiting === 0) changed.resolve();
-    }
-    // This Talos does not have the kind: the other watches tell when the machine goes.
-    return abortable(new Promise<never>(() => {}), both);
+    };
+    return watchTalos(client, kind, take, both);
   };
   const tell = async (): Promise<never> => {
     for (;;) {
