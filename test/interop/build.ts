@@ -32,6 +32,7 @@ const tools: Record<string, Tool> = {
     target: "k8s.io/kubernetes/cmd/kube-apiserver",
     flags: ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.1"],
   },
+  "siderolink-sink": { folder: "siderolink-machine", target: "./sink" },
   ping: { folder: "ping", target: "." },
   etcd: { folder: "etcd", target: "go.etcd.io/etcd/server/v3" },
   "siderolink-machine": { folder: "siderolink-machine", target: "." },
@@ -68,7 +69,7 @@ export async function goTool(name: string): Promise<{ path: string } | { skip: s
 
 /** All that the binary is made of: one of another stamp is built anew. */
 function stampOf(folder: string, tool: Tool): string {
-  const own = readdirSync(folder).filter(
+  const own = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
     (name) => name.endsWith(".mod") || name.endsWith(".sum") || name.endsWith(".go"),
   );
   const hash = createHash("sha256").update(JSON.stringify([tool.target, tool.flags]));

@@ -6,6 +6,7 @@ import { age, answer, print, printJson } from "#cli/output.ts";
 import { allKinds } from "#kinds/all.ts";
 import { label } from "#kinds/labels.ts";
 import { IchorError } from "#lib/errors.ts";
+import { singular } from "#lib/plural.ts";
 import type { AnyKind } from "#resource/kind.ts";
 import { labelled } from "#resource/query.ts";
 import type { Resource } from "#resource/resource.ts";
@@ -65,11 +66,8 @@ export function resolveKind(name: string): AnyKind {
   for (const kind of allKinds) {
     if (kind.read === "nobody") continue;
     const plural = kind.type.toLowerCase().split(".")[0] ?? "";
-    const singular = plural
-      .replace(/ies$/, "y")
-      .replace(/(ss|x|sh)es$/, "$1")
-      .replace(/([^s])s$/, "$1");
-    for (const text of [kind.type.toLowerCase(), plural, singular, ...(kind.aliases ?? [])]) names.set(text, kind);
+    for (const text of [kind.type.toLowerCase(), plural, singular(plural), ...(kind.aliases ?? [])])
+      names.set(text, kind);
   }
   const kind = names.get(wanted);
   if (kind) return kind;

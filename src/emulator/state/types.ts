@@ -12,6 +12,7 @@ import * as runtime from "#gen/talos/resource/definitions/runtime/runtime_pb.ts"
 import * as siderolink from "#gen/talos/resource/definitions/siderolink/siderolink_pb.ts";
 import * as time from "#gen/talos/resource/definitions/time/time_pb.ts";
 import * as v1alpha1 from "#gen/talos/resource/definitions/v1alpha1/v1alpha1_pb.ts";
+import { singular } from "#lib/plural.ts";
 
 /** A type of Talos resource (protocols.md 6.3). */
 export interface ResourceType<D extends DescMessage = DescMessage> {
@@ -467,23 +468,21 @@ export function typesOf(minor: number): ResourceType[] {
   return [...all.values()].filter((type) => type.since <= minor);
 }
 
-/** Fields of a type's ResourceDefinition. */
+/** Fields of a type's ResourceDefinition, with the names that talosctl looks a type up by (protocols.md 6.3). */
 export function definitionOf(type: ResourceType) {
   const [plural = "", ...group] = type.name.split(".");
-  const singular = plural
-    .replace(/sses$/, "ss")
-    .replace(/ies$/, "y")
-    .replace(/(?<=s)es$/, "")
-    .replace(/(?<!s)s$/, "");
-  const lower = [plural.toLowerCase(), singular.toLowerCase()];
-  const short = (singular.match(/[A-Z]/g) ?? []).join("").toLowerCase();
-  const aliases = [...new Set([...lower, ...type.aliases, ...(short.length > 1 ? [short, `${short}s`] : [])])];
+  const displayType = singular(plural);
+  const capitals = (plural.match(/[A-Z]/g) ?? []).join("");
+  const short = capitals.length < 2 ? [] : capitals.endsWith("S") ? [capitals] : [capitals, `${capitals}s`];
+  const aliases = [...new Set([...type.aliases, ...[displayType, ...short].map((name) => name.toLowerCase())])];
+  // Every leading part of the full name but the full name itself, which needs no alias.
+  const heads = group.map((_, at) => [plural.toLowerCase(), ...group.slice(0, at)].join("."));
   return {
     resourceType: type.name,
-    displayType: singular,
+    displayType,
     defaultNamespace: type.namespace,
     aliases,
-    allAliases: [...aliases, ...lower.map((name) => `${name}.${group.join(".")}`)],
+    allAliases: [...new Set([...heads, ...aliases])],
     printColumns: type.columns.map(([name, jsonPath]) => ({ name, jsonPath })),
     sensitivity: type.sensitive ? (1 as const) : (0 as const),
   };
