@@ -1,4 +1,4 @@
-import { create, type DescField, type DescMessage, type Message, toBinary } from "@bufbuild/protobuf";
+import { create, type DescField, type DescMessage, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
 import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
 import { parse, stringify } from "yaml";
 import { IchorError } from "#lib/errors.ts";
@@ -16,7 +16,8 @@ export function toYaml(kind: AnyKind, spec: Message): string {
 export function fromYaml(kind: AnyKind, text: string): Uint8Array {
   let value: unknown;
   try {
-    value = parse(text, { maxAliasCount: 100 });
+    // 64-bit numbers do not fit into others; warnings would repeat the text on the standard error.
+    value = parse(text, { maxAliasCount: 100, intAsBigInt: true, logLevel: "error" });
   } catch (cause) {
     throw new IchorError("invalid_argument", "the YAML spec cannot be read", { cause });
   }
@@ -91,12 +92,13 @@ function fillField(message: ReflectMessage, field: DescField, item: unknown, at:
   } else if (field.fieldKind === "list") {
     if (!Array.isArray(item)) throw new IchorError("invalid_argument", `${at} must be a list`);
     const list = message.get(field);
-    for (const entry of item) list.add(field.listKind === "message" ? filled(field.message, entry, at) : scalar(entry));
+    for (const entry of item)
+      list.add(field.listKind === "message" ? filled(field.message, entry, at) : scalar(field.scalar, entry));
   } else if (field.fieldKind === "map") {
     const map = message.get(field);
     for (const [key, entry] of Object.entries(item as object))
-      map.set(key, field.mapKind === "message" ? filled(field.message, entry, at) : scalar(entry));
-  } else message.set(field, scalar(item));
+      map.set(key, field.mapKind === "message" ? filled(field.message, entry, at) : scalar(field.scalar, entry));
+  } else message.set(field, scalar(field.scalar, item));
 }
 
 function filled(desc: DescMessage, value: unknown, at: string): ReflectMessage {
@@ -105,6 +107,20 @@ function filled(desc: DescMessage, value: unknown, at: string): ReflectMessage {
   return inner;
 }
 
-function scalar(value: unknown): unknown {
-  return Array.isArray(value) ? Uint8Array.from(value as number[]) : value;
+const longTypes: readonly (ScalarType | undefined)[] = [
+  ScalarType.INT64,
+  ScalarType.UINT64,
+  ScalarType.SINT64,
+  ScalarType.FIXED64,
+  ScalarType.SFIXED64,
+];
+
+/** A value as its field wants it; without a type, an enum. What does not fit is refused where it is set. */
+function scalar(type: ScalarType | undefined, value: unknown): unknown {
+  if (type === ScalarType.BYTES && Array.isArray(value)) {
+    const bytes = value.map(Number);
+    if (!bytes.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255)) throw new RangeError("no bytes");
+    return Uint8Array.from(bytes);
+  }
+  return typeof value === "bigint" && !longTypes.includes(type) ? Number(value) : value;
 }
