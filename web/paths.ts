@@ -7,4 +7,6 @@ export const paths = {
   join: "/join",
   plane: "/plane",
   signin: "/signin",
+  /** Sign-in that comes back to `next`, an address of the console. */
+  signinThen: (next: string) => `/signin?next=${encodeURIComponent(next)}`,
 } as const;

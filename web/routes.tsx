@@ -8,8 +8,9 @@ import { PlanePage } from "./pages/PlanePage.tsx";
 import { SignInPage } from "./pages/SignInPage.tsx";
 import { Frame } from "./parts/Frame.tsx";
 import { NotFound } from "./parts/NotFound.tsx";
+import { paths } from "./paths.ts";
 
-const root = createRootRoute({ notFoundComponent: () => <NotFound what="page" /> });
+const root = createRootRoute();
 const frame = createRoute({ getParentRoute: () => root, id: "frame", component: Frame });
 
 const pages = [
@@ -17,15 +18,17 @@ const pages = [
     getParentRoute: () => frame,
     path: "/",
     beforeLoad: () => {
-      throw redirect({ to: "/machines" });
+      throw redirect({ to: paths.machines });
     },
   }),
   createRoute({
     getParentRoute: () => frame,
     path: "/machines",
-    // The search is part of the address: a filtered list can be sent to a colleague.
-    validateSearch: (search: Record<string, unknown>): { q?: string } =>
-      typeof search.q === "string" && search.q ? { q: search.q } : {},
+    // Search and order are part of the address: a list as one sees it can be sent to a colleague.
+    validateSearch: (search: Record<string, unknown>): { q?: string; sort?: string } => ({
+      ...(search.q !== undefined && search.q !== "" ? { q: String(search.q) } : {}),
+      ...(typeof search.sort === "string" ? { sort: search.sort } : {}),
+    }),
     component: MachinesPage,
   }),
   createRoute({ getParentRoute: () => frame, path: "/machines/$id", component: MachinePage }),
@@ -33,6 +36,7 @@ const pages = [
   createRoute({ getParentRoute: () => frame, path: "/clusters/$name", component: ClusterPage }),
   createRoute({ getParentRoute: () => frame, path: "/join", component: JoinPage }),
   createRoute({ getParentRoute: () => frame, path: "/plane", component: PlanePage }),
+  createRoute({ getParentRoute: () => frame, path: "$", component: () => <NotFound what="page" /> }),
 ];
 
 const signin = createRoute({ getParentRoute: () => root, path: "/signin", component: SignInPage });

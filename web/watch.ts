@@ -6,12 +6,14 @@ import { fromWire } from "#kinds/wire.ts";
 import type { AnyKind, Kind } from "#resource/kind.ts";
 import type { Resource } from "#resource/resource.ts";
 import { state } from "./api.ts";
+import { paths } from "./paths.ts";
 
 /** What a page sees of a kind: all its resources, kept live. */
 export interface Live<S extends Message> {
   readonly items: ReadonlyMap<string, Resource<S>>;
   /** `loading` until all that exists has come; `stale` while the connection is down: items are the last known. */
   readonly status: "loading" | "live" | "stale";
+  /** Why nothing comes, in words; the watch goes on trying. */
   readonly error?: string;
 }
 
@@ -47,7 +49,7 @@ class Watch {
     if (!this.#stop) void this.#run();
     return () => {
       this.#listeners.delete(listener);
-      // A page change unmounts and mounts: the stream outlives that.
+      // A page change takes its listeners away and brings the next page's: the stream outlives that.
       queueMicrotask(() => {
         if (this.#listeners.size > 0) return;
         this.#stop?.abort();
@@ -59,25 +61,26 @@ class Watch {
   async #run(): Promise<void> {
     const stop = new AbortController();
     this.#stop = stop;
-    for (let failures = 0; !stop.signal.aborted; failures++) {
+    for (let failures = 0; ; failures++) {
+      let error = "it ended the connection";
       try {
         await this.#follow(stop.signal, () => {
           failures = 0;
         });
-      } catch (error) {
-        if (stop.signal.aborted) return;
-        const known = ConnectError.from(error);
-        if (known.code === Code.Unauthenticated) {
-          location.assign(`/signin?next=${encodeURIComponent(location.pathname)}`);
+      } catch (failure) {
+        const known = ConnectError.from(failure);
+        if (known.code === Code.Unauthenticated && !stop.signal.aborted) {
+          location.assign(paths.signinThen(location.pathname + location.search));
           return;
         }
-        this.#publish({
-          ...this.#live,
-          status: this.#live.status === "loading" ? "loading" : "stale",
-          error: known.rawMessage,
-        });
+        error = known.rawMessage;
       }
-      await new Promise((resolve) => setTimeout(resolve, Math.min(10_000, 250 * 2 ** failures)));
+      if (stop.signal.aborted) return;
+      // What was to be drawn next is older than this.
+      cancelAnimationFrame(this.#frame);
+      this.#frame = 0;
+      this.#publish({ ...this.#live, status: this.#live.status === "loading" ? "loading" : "stale", error });
+      await pause(Math.min(5000, 250 * 2 ** failures), stop.signal);
     }
   }
 
@@ -113,4 +116,17 @@ class Watch {
     this.#live = live;
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** Waits before the next try; over at once when nobody looks any more or the browser is on the network again. */
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    const now = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    signal.addEventListener("abort", now, { once: true });
+    addEventListener("online", now, { once: true });
+  });
 }

@@ -1,24 +1,20 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { useNavigate, useParams, useRouter } from "@tanstack/react-router";
+import { useState } from "react";
 import { ClusterProgressSpec_State, type ClusterProgressSpec_Step } from "#gen/ichor/v1/ichor_pb.ts";
-import { ClusterMachineStatusSpec_StageSchema } from "#gen/specs/specs_pb.ts";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
-import { ClusterMachineStatusKind } from "#kinds/cluster/cluster-machine-status.ts";
 import { ClusterProgressKind } from "#kinds/cluster/cluster-progress.ts";
 import { ClusterStatusKind } from "#kinds/cluster/cluster-status.ts";
-import { MachineSetKind } from "#kinds/cluster/machine-set.ts";
-import { MachineSetNodeKind } from "#kinds/cluster/machine-set-node.ts";
-import { label } from "#kinds/labels.ts";
-import type { AnyKind } from "#resource/kind.ts";
-import type { Resource } from "#resource/resource.ts";
-import { state } from "../api.ts";
-import { toneOf, useMachineRows } from "../parts/machine-row.ts";
+import { destroyCluster } from "../parts/destroy.ts";
+import { Head } from "../parts/Head.tsx";
 import { NotFound } from "../parts/NotFound.tsx";
 import { phaseOf } from "../parts/phase.ts";
+import { Topology, useNodes } from "../parts/Topology.tsx";
 import { paths } from "../paths.ts";
 import { Ago } from "../ui/Ago.tsx";
 import { Confirm } from "../ui/Confirm.tsx";
 import { Copy } from "../ui/Copy.tsx";
+import { Loading } from "../ui/Loading.tsx";
 import { State } from "../ui/State.tsx";
 import { useWatch } from "../watch.ts";
 
@@ -28,25 +24,35 @@ export function ClusterPage() {
   const clusters = useWatch(ClusterKind);
   const status = useWatch(ClusterStatusKind).items.get(name)?.spec;
   const progress = useWatch(ClusterProgressKind).items.get(name)?.spec;
-  const sets = inCluster(useWatch(MachineSetKind).items, name);
-  const nodes = inCluster(useWatch(MachineSetNodeKind).items, name);
+  const machines = useNodes(name).length;
+  const [failure, setFailure] = useState("");
   const navigate = useNavigate();
+  const router = useRouter();
   const cluster = clusters.items.get(name);
   if (!cluster)
-    return clusters.status === "loading" ? <div className="empty">Loading…</div> : <NotFound what="cluster" />;
+    return clusters.status === "loading" ? (
+      <Loading what="cluster" />
+    ) : (
+      <NotFound what="cluster" list={paths.clusters} />
+    );
 
+  // Resetting machines takes its time: the page shows it going, and the person may look elsewhere meanwhile.
   const destroy = async () => {
-    const teardown = (kind: AnyKind, id: string) => state.teardown({ ...kind.key(id) });
-    for (const { metadata } of nodes) await teardown(MachineSetNodeKind, metadata.id);
-    for (const { metadata } of sets) await teardown(MachineSetKind, metadata.id);
-    await teardown(ClusterKind, name);
-    await navigate({ to: paths.clusters });
+    setFailure("");
+    void destroyCluster(name).then(
+      () => {
+        if (router.state.location.pathname === paths.cluster(name)) void navigate({ to: paths.clusters });
+      },
+      (error: Error) => setFailure(error.message),
+    );
   };
+  const error = failure || progress?.lastError;
   return (
     <>
-      <header className="head">
-        <h1>{name}</h1>
-        <State {...phaseOf(status)} />
+      <Head title={name}>
+        <span role="status">
+          <State {...phaseOf(status)} />
+        </span>
         <span className="sub">
           {status?.machines?.healthy ?? 0}/{status?.machines?.total ?? 0} machines ready, Talos{" "}
           {cluster.spec.talosVersion}, Kubernetes {cluster.spec.kubernetesVersion}
@@ -56,16 +62,16 @@ export function ClusterPage() {
           action="Destroy cluster"
           name={name}
           run={destroy}
-          consequence={`Its ${nodes.length} machines are reset and become available again. Their data is lost.`}
+          consequence={`Its ${machines} machines are reset and become available again. Their data is lost. Keep the console open until it is gone.`}
         />
-      </header>
-      {progress?.lastError && (
-        <div className="banner" role="alert">
-          {progress.lastError}
+      </Head>
+      {error && (
+        <div className="banner bad" role="alert">
+          {error}
         </div>
       )}
       <div className="grid">
-        <section className="card wide">
+        <section className="card wide" aria-label="Progress">
           <h2>Progress</h2>
           <ol className="steps">
             {(progress?.steps ?? []).map((step) => (
@@ -74,20 +80,8 @@ export function ClusterPage() {
           </ol>
           {!progress && <span className="sub">Nothing told yet.</span>}
         </section>
-        <section className="card wide topology" aria-label="Topology">
-          {sets
-            .sort(
-              (a, b) => Number(label.roleWorker in a.metadata.labels) - Number(label.roleWorker in b.metadata.labels),
-            )
-            .map(({ metadata }) => (
-              <MachineSet
-                key={metadata.id}
-                id={metadata.id}
-                nodes={nodes.filter((node) => node.metadata.labels[label.machineSet] === metadata.id)}
-              />
-            ))}
-        </section>
-        <section className="card wide">
+        <Topology cluster={name} />
+        <section className="card wide" aria-label="Reach it">
           <h2>Reach it</h2>
           <Copy
             label="Commands"
@@ -107,54 +101,16 @@ function Step({ step }: { step: ClusterProgressSpec_Step }) {
   } as const;
   const words = ["waiting", "working", "done", "failed"];
   const tone = tones[step.state as keyof typeof tones] ?? "idle";
+  const done = step.state === ClusterProgressSpec_State.DONE;
   return (
     <li>
       <State tone={tone} text="" busy={tone === "warn"} />
       <span>
         {step.title} <span className="sub">{words[step.state]}</span>
       </span>
-      <span>{step.total > 0 ? `${step.done}/${step.total}` : ""}</span>
-      <span className={step.error ? "error" : "why"}>
-        {step.error || (step.state === ClusterProgressSpec_State.DONE ? "" : step.detail)}
-      </span>
+      <span className="count">{step.total > 0 ? `${step.done}/${step.total}` : ""}</span>
+      <span className={step.error ? "why error" : "why"}>{step.error || (done ? "" : step.detail)}</span>
       <span className="since">{step.since && <Ago at={timestampDate(step.since).getTime()} />}</span>
     </li>
   );
-}
-
-function MachineSet({ id, nodes }: { id: string; nodes: Resource[] }) {
-  const { rows } = useMachineRows();
-  const statuses = useWatch(ClusterMachineStatusKind).items;
-  return (
-    <div>
-      <h2>{id}</h2>
-      <div className="nodes">
-        {nodes.map(({ metadata }) => {
-          const row = rows.get(metadata.id);
-          const status = statuses.get(metadata.id)?.spec;
-          const stage = ClusterMachineStatusSpec_StageSchema.value[status?.stage ?? 0]?.localName
-            .toLowerCase()
-            .replaceAll("_", " ");
-          const tone = row ? (status?.ready ? "good" : toneOf({ ...row, stage: stage ?? "" })) : "bad";
-          return (
-            <Link key={metadata.id} to={paths.machine(metadata.id)} className="node">
-              <State
-                tone={tone === "good" && !status?.ready ? "warn" : tone}
-                text={row?.hostname || metadata.id.slice(0, 8)}
-              />
-              <small>
-                {row ? (row.connected ? (status?.ready ? "ready" : stage) : "disconnected") : "not joined yet"}
-              </small>
-              {status?.lastConfigError && <small role="alert">{status.lastConfigError}</small>}
-            </Link>
-          );
-        })}
-        {nodes.length === 0 && <span className="sub">No machines.</span>}
-      </div>
-    </div>
-  );
-}
-
-function inCluster<R extends Resource>(items: ReadonlyMap<string, R>, name: string): R[] {
-  return [...items.values()].filter(({ metadata }) => metadata.labels[label.cluster] === name);
 }

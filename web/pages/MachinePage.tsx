@@ -1,15 +1,18 @@
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import type { ReactNode } from "react";
-import { LinkKind } from "#kinds/machine/link.ts";
+import type { MachineServicesSpec_Service } from "#gen/ichor/v1/ichor_pb.ts";
+import type { MachineStatusSpec_HardwareStatus } from "#gen/specs/specs_pb.ts";
 import { MachineDetailsKind } from "#kinds/machine/machine-details.ts";
 import { MachineServicesKind } from "#kinds/machine/machine-services.ts";
 import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
-import { state } from "../api.ts";
+import { forgetMachine } from "../parts/destroy.ts";
+import { Head } from "../parts/Head.tsx";
 import { Logs } from "../parts/Logs.tsx";
 import { toneOf, useMachineRows } from "../parts/machine-row.ts";
 import { NotFound } from "../parts/NotFound.tsx";
 import { paths } from "../paths.ts";
 import { Confirm } from "../ui/Confirm.tsx";
+import { type Fact, Facts } from "../ui/Facts.tsx";
+import { Loading } from "../ui/Loading.tsx";
 import { State } from "../ui/State.tsx";
 import { useWatch } from "../watch.ts";
 
@@ -22,18 +25,19 @@ export function MachinePage() {
   const services = useWatch(MachineServicesKind).items.get(id)?.spec.services ?? [];
   const navigate = useNavigate();
   const row = rows.get(id);
-  if (!row) return loading ? <div className="empty">Loading…</div> : <NotFound what="machine" />;
+  if (!row) return loading ? <Loading what="machine" /> : <NotFound what="machine" />;
 
   const forget = async () => {
-    await state.teardown({ ...LinkKind.key(id) });
+    await forgetMachine(id);
     await navigate({ to: paths.machines });
   };
   const { hardware, network, securityState, schematic } = status ?? {};
   return (
     <>
-      <header className="head">
-        <h1>{row.hostname || id}</h1>
-        <State tone={toneOf(row)} text={row.connected ? row.stage || "connected" : "disconnected"} />
+      <Head title={row.hostname || id}>
+        <span role="status">
+          <State tone={toneOf(row)} text={row.state} />
+        </span>
         {row.cluster && (
           <Link to={paths.cluster(row.cluster)} className="chip">
             {row.cluster}
@@ -46,9 +50,9 @@ export function MachinePage() {
           run={forget}
           consequence="The plane removes it, connected or not. It can join again only with a valid join token."
         />
-      </header>
+      </Head>
       {status?.lastError && (
-        <div className="banner" role="alert">
+        <div className="banner bad" role="alert">
           {status.lastError}
         </div>
       )}
@@ -62,12 +66,12 @@ export function MachinePage() {
           title="Machine"
           facts={[
             ["Id", <code key="id">{id}</code>],
-            ["Hardware", [details?.manufacturer, details?.productName].filter(Boolean).join(" ")],
+            ["Model", [details?.manufacturer, details?.productName].filter(Boolean).join(" ")],
             ["Serial number", details?.serialNumber],
             ["Talos", status?.talosVersion],
             ["Platform", status?.platformMetadata?.platform],
             ["Extensions", schematic?.extensions.join(", ")],
-            ["Schematic", schematic?.fullId && <code>{schematic.fullId.slice(0, 16)}…</code>],
+            ["Schematic", schematic?.fullId && <code title={schematic.fullId}>{schematic.fullId.slice(0, 16)}…</code>],
             ["Secure Boot", securityState ? (securityState.secureBoot ? "on" : "off") : undefined],
             ["Time", details ? (details.timeSynced ? "in sync" : "not in sync") : undefined],
           ]}
@@ -88,62 +92,51 @@ export function MachinePage() {
             ),
           ]}
         />
-        <Facts
-          title="Hardware"
-          facts={[
-            ...(hardware?.processors ?? []).map(
-              (cpu): Fact => [
-                "Processor",
-                `${cpu.manufacturer} ${cpu.description}, ${cpu.coreCount} cores, ${cpu.threadCount} threads`,
-              ],
-            ),
-            ...(hardware?.memoryModules ?? [])
-              .filter((module) => module.sizeMb > 0)
-              .map((module): Fact => ["Memory", `${module.sizeMb / 1024} GiB ${module.description}`]),
-            ...(hardware?.blockdevices ?? []).map(
-              (disk): Fact => [
-                disk.linuxName,
-                `${disk.model} ${(Number(disk.size) / 1e9).toFixed(0)} GB ${disk.transport || disk.type}${disk.systemDisk ? ", system disk" : ""}`,
-              ],
-            ),
-          ]}
-        />
-        <section className="card">
-          <h2>Services</h2>
-          {services.length === 0 && <span className="sub">None told yet.</span>}
-          <div style={{ display: "grid", gap: 4 }}>
-            {services.map((service) => (
-              <State
-                key={service.name}
-                tone={!service.running ? "idle" : service.unknown || service.healthy ? "good" : "bad"}
-                text={`${service.name}${service.running ? "" : " (stopped)"}${service.running && !service.unknown && !service.healthy ? " (unhealthy)" : ""}`}
-              />
-            ))}
-          </div>
-        </section>
+        <Facts title="Hardware" facts={hardware ? hardwareFacts(hardware) : []} />
+        <Services services={services} />
         <Logs machine={id} />
       </div>
     </>
   );
 }
 
-type Fact = [name: string, value: ReactNode];
-
-function Facts({ title, facts }: { title: string; facts: Fact[] }) {
-  const known = facts.filter(([, value]) => value !== undefined && value !== "" && value !== null);
+function Services({ services }: { services: readonly MachineServicesSpec_Service[] }) {
   return (
-    <section className="card">
-      <h2>{title}</h2>
-      {known.length === 0 && <span className="sub">Nothing told yet.</span>}
-      <dl className="facts">
-        {known.map(([name, value], index) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: facts of one name repeat, and their order is fixed
-          <div key={index} style={{ display: "contents" }}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
+    <section className="card wide" aria-label="Services">
+      <h2>Services</h2>
+      {services.length === 0 && <span className="sub">None told yet.</span>}
+      <ul className="services">
+        {services.map(({ name, running, unknown, healthy }) => (
+          <li key={name}>
+            {!running && <State tone="idle" text={`${name}, stopped`} />}
+            {running && (unknown || healthy) && <State tone="good" text={name} />}
+            {running && !unknown && !healthy && <State tone="bad" text={`${name}, unhealthy`} />}
+          </li>
         ))}
-      </dl>
+      </ul>
     </section>
   );
+}
+
+function hardwareFacts({ processors, memoryModules, blockdevices }: MachineStatusSpec_HardwareStatus): Fact[] {
+  const modules = memoryModules
+    .filter(({ sizeMb }) => sizeMb > 0)
+    .map(({ sizeMb, description }) => `${sizeMb / 1024} GiB ${description}`);
+  return [
+    ...processors.map((cpu): Fact => ["Processor", `${cpu.description}, ${cpu.threadCount} threads`]),
+    ...counted(modules).map((text): Fact => ["Memory", text]),
+    ...blockdevices.map(
+      (disk): Fact => [
+        disk.linuxName,
+        `${disk.model} ${(Number(disk.size) / 1e9).toFixed(0)} GB ${disk.transport || disk.type}${disk.systemDisk ? ", system disk" : ""}`,
+      ],
+    ),
+  ];
+}
+
+/** Equal texts once, with their number before. */
+function counted(texts: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
+  return [...counts].map(([text, count]) => (count > 1 ? `${count} × ${text}` : text));
 }

@@ -1,59 +1,71 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
+import type { ControllerStatusSpec_Failing } from "#gen/ichor/v1/ichor_pb.ts";
 import { ControllerStatusKind } from "#kinds/access/controller-status.ts";
+import { Head } from "../parts/Head.tsx";
 import { Ago } from "../ui/Ago.tsx";
+import { Loading } from "../ui/Loading.tsx";
 import { State } from "../ui/State.tsx";
 import { useWatch } from "../watch.ts";
 
 /** The plane itself: what runs, and what fails and why. */
 export function PlanePage() {
-  const { items } = useWatch(ControllerStatusKind);
+  const { items, status } = useWatch(ControllerStatusKind);
   const rows = [...items.values()].sort(
     (a, b) => b.spec.failing.length - a.spec.failing.length || a.metadata.id.localeCompare(b.metadata.id),
   );
   return (
     <>
-      <header className="head">
-        <h1>Plane</h1>
+      <Head title="Plane">
         <span className="sub">{rows.length} controllers</span>
-      </header>
-      <div className="card scroll">
+      </Head>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <section className="card scroll" aria-label="Controllers" tabIndex={0}>
         <table className="table">
           <thead>
             <tr>
-              {["Controller", "State", "Reconciles", "Failures", "Purpose"].map((head) => (
-                <th key={head}>{head}</th>
-              ))}
+              <th scope="col">Controller</th>
+              <th scope="col">State</th>
+              <th scope="col" className="less">
+                Reconciles
+              </th>
+              <th scope="col" className="less">
+                Failures
+              </th>
             </tr>
           </thead>
           <tbody>
             {rows.map(({ metadata, spec }) => (
               <tr key={metadata.id}>
-                <td>{metadata.id}</td>
-                <td style={{ whiteSpace: "normal" }}>
+                <th scope="row" className="text">
+                  {metadata.id}
+                  <small>{spec.purpose}</small>
+                </th>
+                <td className="text">
                   {spec.failing.length === 0 ? (
                     <State tone="good" text={spec.queued > 0 ? `${spec.queued} queued` : "idle"} />
                   ) : (
-                    spec.failing.map(({ key, error, since, attempts }) => (
-                      <div key={key}>
-                        <State tone="bad" text={`${key}: ${error}`} />{" "}
-                        <span className="sub">
-                          {attempts} tries, <Ago at={since ? timestampDate(since).getTime() : 0} />
-                        </span>
-                      </div>
-                    ))
+                    spec.failing.map((failing) => <Failing key={failing.key} failing={failing} />)
                   )}
                 </td>
-                <td>{String(spec.reconciles)}</td>
-                <td>{String(spec.failures)}</td>
-                <td style={{ whiteSpace: "normal" }} className="sub">
-                  {spec.purpose}
-                </td>
+                <td className="less">{String(spec.reconciles)}</td>
+                <td className="less">{String(spec.failures)}</td>
               </tr>
             ))}
           </tbody>
         </table>
-        {rows.length === 0 && <div className="empty">Loading…</div>}
-      </div>
+        {status === "loading" && <Loading what="controllers" />}
+      </section>
     </>
+  );
+}
+
+function Failing({ failing: { key, error, attempts, since } }: { failing: ControllerStatusSpec_Failing }) {
+  return (
+    <div>
+      <State tone="bad" text={key} />
+      <small>
+        {error} ({attempts} tries, the first <Ago at={since ? timestampDate(since).getTime() : 0} />)
+      </small>
+    </div>
   );
 }

@@ -1,12 +1,27 @@
-import { useEffect, useState } from "react";
+import { useSyncExternalStore } from "react";
 
-/** How long ago, kept right by one timer for the page. */
+const listeners = new Set<() => void>();
+let tick = 0;
+let timer: ReturnType<typeof setInterval> | undefined;
+
+// One timer for all that is on the page.
+const subscribe = (listener: () => void) => {
+  listeners.add(listener);
+  timer ??= setInterval(() => {
+    tick++;
+    for (const each of listeners) each();
+  }, 10_000);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+};
+
+/** How long ago, kept right. */
 export function Ago({ at }: { at: number }) {
-  const [, tick] = useState(0);
-  useEffect(() => {
-    const timer = setInterval(() => tick((n) => n + 1), 10_000);
-    return () => clearInterval(timer);
-  }, []);
+  useSyncExternalStore(subscribe, () => tick);
   if (!at) return null;
   return (
     <time dateTime={new Date(at).toISOString()} title={new Date(at).toLocaleString()}>
@@ -22,7 +37,7 @@ function ago(at: number): string {
     ["h", 3600],
     ["min", 60],
   ] as const) {
-    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ago`;
   }
-  return `${seconds} s`;
+  return `${seconds} s ago`;
 }

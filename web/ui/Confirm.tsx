@@ -1,4 +1,4 @@
-import { useRef, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 
 /** A button that asks before it destroys: the person types the name of what will be gone. */
 export function Confirm({
@@ -15,36 +15,51 @@ export function Confirm({
   const dialog = useRef<HTMLDialogElement>(null);
   const [typed, setTyped] = useState("");
   const [error, setError] = useState("");
-  const go = async () => {
+  const [busy, setBusy] = useState(false);
+  const open = () => {
+    setTyped("");
+    setError("");
+    dialog.current?.showModal();
+  };
+  const go = async (event: FormEvent) => {
+    event.preventDefault();
+    if (typed !== name || busy) return;
+    setBusy(true);
     try {
       await run();
       dialog.current?.close();
     } catch (failure) {
       setError(failure instanceof Error ? failure.message : String(failure));
+    } finally {
+      setBusy(false);
     }
   };
   return (
     <>
-      <button type="button" className="danger" onClick={() => dialog.current?.showModal()}>
+      <button type="button" className="danger" onClick={open}>
         {action}
       </button>
       <dialog ref={dialog} aria-label={action}>
-        <form method="dialog" style={{ display: "grid", gap: 14 }}>
-          <h1>{action}</h1>
-          <p style={{ margin: 0 }}>{consequence}</p>
-          <label style={{ display: "grid", gap: 4 }}>
-            <span>
-              Type <code>{name}</code> to go on
-            </span>
+        <form onSubmit={go}>
+          <strong>{action}</strong>
+          <span>{consequence}</span>
+          <label>
+            Type <code>{name}</code> to go on
             <input type="text" value={typed} onChange={(event) => setTyped(event.target.value)} autoComplete="off" />
           </label>
-          {error && <div role="alert">{error}</div>}
-          <div style={{ display: "flex", gap: 8, justifyContent: "flex-end" }}>
-            <button type="submit">Cancel</button>
-            <button type="button" className="danger" disabled={typed !== name} onClick={go}>
+          {error && (
+            <span role="alert" className="error">
+              {error}
+            </span>
+          )}
+          <footer>
+            <button type="button" onClick={() => dialog.current?.close()}>
+              Cancel
+            </button>
+            <button type="submit" className="danger" disabled={typed !== name || busy}>
               {action}
             </button>
-          </div>
+          </footer>
         </form>
       </dialog>
     </>
