@@ -18,16 +18,18 @@ import {
 import { GuardedStore, type GuardOptions } from "#guard/guarded-store.ts";
 import { kindOf } from "#kinds/all.ts";
 import { metadataFromWire } from "#kinds/wire.ts";
-import { IchorError } from "#lib/errors.ts";
+import { codeOf, IchorError } from "#lib/errors.ts";
 import type { Query, LabelTerm as Term } from "#resource/query.ts";
 import type { Key, Metadata } from "#resource/resource.ts";
 import { decode } from "#store/state.ts";
-import type { Store, Stored, StoreEvent, WatchOptions } from "#store/store.ts";
+import type { Scope, Store, Stored, StoreEvent, WatchOptions } from "#store/store.ts";
 import { callerOf } from "./authentication.ts";
 import { fromYaml, toYaml } from "./yaml-spec.ts";
 
 /** Longest regular expression over ids. */
 const longestPattern = 256;
+/** Repetitions in one. */
+const mostRepetitions = 3;
 
 /** The resources, as COSI clients read and write them (protocols.md 6.1). */
 export function stateService(store: Store, guard: GuardOptions): ServiceImpl<typeof StateDefinition> {
@@ -47,7 +49,8 @@ export function stateService(store: Store, guard: GuardOptions): ServiceImpl<typ
     },
     async update({ newResource, options }, { values }) {
       refuseOwner(options?.owner);
-      return { resource: toWire(await as(values).update(fromWire(newResource))) };
+      const expected = readPhase(options?.expectedPhase);
+      return { resource: toWire(await as(values).update(fromWire(newResource), expected)) };
     },
     async destroy({ namespace, type, id, options }, { values }) {
       refuseOwner(options?.owner);
@@ -63,23 +66,29 @@ export function stateService(store: Store, guard: GuardOptions): ServiceImpl<typ
       const key = { namespace, type, id };
       const guarded = as(values);
       if (!(await guarded.teardown(key))) await untilFree(guarded, key, signal);
-      await guarded.destroy(key);
+      await guarded.destroy(key).catch((error: unknown) => {
+        // Somebody else was faster.
+        if (codeOf(error) !== "not_found") throw error;
+      });
       return {};
     },
     watch: (request, { values, signal }) => watch(as(values), request, signal),
   };
 }
 
+/** Returns when nothing holds it any more, or it is gone. Throws `canceled` when the call ends first: nobody waits for the rest then. */
 async function untilFree(guarded: GuardedStore, key: Key, signal: AbortSignal): Promise<void> {
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
   try {
     for await (const event of guarded.watch(key, { id: key.id, from: "bootstrap", signal: both })) {
+      if (event.kind === "destroyed") return;
       if (event.kind !== "bootstrapped" && event.resource.metadata.finalizers.length === 0) return;
     }
   } finally {
     stop.abort();
   }
+  throw new IchorError("canceled", "the call ended before the resource was let go");
 }
 
 async function* watch(
@@ -101,7 +110,7 @@ async function* watch(
       ? "bootstrap"
       : "now";
   const query = readQuery(options?.labelQuery ?? [], options?.idQuery?.regexp);
-  const events = guarded.watch({ namespace, type }, { ...(single ? { id } : {}), query, from, signal });
+  const events = begin(guarded, { namespace, type }, { ...(single ? { id } : {}), query, from, signal });
   // Clients wait for this before they count on anything (trap 13).
   yield create(WatchResponseSchema);
   let seen = false;
@@ -122,10 +131,18 @@ async function* watch(
       yield one(toEvent(event));
     }
   } catch (error) {
-    if (error instanceof IchorError && error.code === "out_of_range")
-      throw new IchorError("failed_precondition", "the bookmark is too old: watch again with bootstrap contents");
     if (!(error instanceof IchorError && error.code === "resource_exhausted" && apiVersion >= 1)) throw error;
     yield one(create(EventSchema, { eventType: EventType.ERRORED, error: error.message }));
+  }
+}
+
+/** The place is taken here; what cannot be gone on from has the code that makes clients begin again. */
+function begin(guarded: GuardedStore, scope: Scope, options: WatchOptions): AsyncIterable<StoreEvent> {
+  try {
+    return guarded.watch(scope, options);
+  } catch (error) {
+    if (codeOf(error) !== "out_of_range") throw error;
+    throw new IchorError("failed_precondition", "the bookmark is too old: watch again with bootstrap contents");
   }
 }
 
@@ -179,6 +196,12 @@ function fromWire(wire: WireResource | undefined): Stored {
   return { metadata, spec: proto.length === 0 && yaml !== "" && kind ? fromYaml(kind, yaml) : proto };
 }
 
+/** The phase that a client counts on; `running` where it says nothing. */
+function readPhase(phase: string | undefined): Metadata["phase"] | undefined {
+  if (phase === undefined || phase === "running" || phase === "tearingDown") return phase;
+  throw new IchorError("invalid_argument", "the expected phase is neither running nor tearingDown");
+}
+
 function refuseOwner(owner: string | undefined): void {
   if (owner) throw new IchorError("permission_denied", "clients write as users: the owner must be empty");
 }
@@ -207,16 +230,23 @@ function readTerm({ key, op, value, invert }: LabelTerm): Term {
   return { key, op: known, values: value, invert: invert !== (op === Operation.NOT_EXISTS) };
 }
 
-/** Ids are short and patterns bounded; nested repetition is refused, since matching it can take for ever. */
+/** Ids are short and patterns tame, so that matching one takes no time to speak of. */
 function readPattern(pattern: string): RegExp {
-  if (pattern.length > longestPattern || /[+*}]\)?[+*{]/.test(pattern))
+  if (pattern.length > longestPattern || !isTame(pattern))
     throw new IchorError(
       "invalid_argument",
-      `an id query is a regular expression of at most ${longestPattern} characters without nested repetition`,
+      `an id query is a regular expression of at most ${longestPattern} characters with at most ${mostRepetitions} repetitions, none of a group, and without references`,
     );
   try {
     return new RegExp(pattern);
   } catch (cause) {
     throw new IchorError("invalid_argument", "the id query is not a regular expression", { cause });
   }
+}
+
+/** Repetition inside repetition takes exponential time, and each further repetition a power more: whoever may read could stop the plane. */
+function isTame(pattern: string): boolean {
+  if (/\\[1-9k]/.test(pattern)) return false;
+  const plain = pattern.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x");
+  return !/\)[*+{]/.test(plain) && (plain.match(/[*+{]/g) ?? []).length <= mostRepetitions;
 }
