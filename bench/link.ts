@@ -5,6 +5,7 @@ import { systemClock } from "#lib/clock.ts";
 import { Stack, type TcpStream } from "#netstack/stack.ts";
 import { generatePrivateKey, publicKeyOf, WireGuard } from "#wireguard/device.ts";
 import { Session } from "#wireguard/session.ts";
+import { wireguardGoRate } from "./peers/wireguard-go.ts";
 
 const warmUp = 1_000;
 const measured = 3_000;
@@ -23,16 +24,20 @@ interface Work {
 /** TCP over IPv6 inside WireGuard in user space: one stream, and what its parts can do alone. */
 export async function run(): Promise<void> {
   const keys = { plane: generatePrivateKey(), machine: generatePrivateKey() };
-  const rows: Record<string, { measured: string; wanted: string }> = {};
-  const row = (name: string, value: number, wanted = "") => {
-    rows[name] = { measured: Math.round(value).toLocaleString("en"), wanted };
+  const rows: Record<string, { measured: string; "ratio to wireguard-go": string; wanted: string }> = {};
+  const peer = await wireguardGoRate(warmUp, measured);
+  const row = (name: string, value: number, wanted = "", isRate = true) => {
+    const ratio = isRate && typeof peer === "number" ? (value / peer).toFixed(2) : "";
+    rows[name] = { measured: Math.round(value).toLocaleString("en"), "ratio to wireguard-go": ratio, wanted };
   };
+  if (typeof peer === "number") row("one stream of the kernel through two wireguard-go, Mbit/s", peer);
+  else console.log(`no ratio to wireguard-go: ${peer.skip}`);
   row("one stream, ends in two threads, UDP between, Mbit/s", await twoThreads(keys), "300");
   row("one stream, both ends in one thread, Mbit/s", await oneThread(keys));
   row("one stream without WireGuard, both ends in one thread, Mbit/s", await stacksAlone());
   const { sealed, opened } = transport();
-  row("packets of 1,280 bytes sealed a second", sealed);
-  row("packets of 1,280 bytes opened a second", opened);
+  row("packets of 1,280 bytes sealed a second", sealed, "", false);
+  row("packets of 1,280 bytes opened a second", opened, "", false);
   console.table(rows);
 }
 
