@@ -122,7 +122,11 @@ export async function startApi(t: TestContext): Promise<TestApi> {
       logsPort: 8092,
     }),
     logs: {
-      tail: async (uuid, count) => Array.from({ length: count }, (_, n) => `${uuid} ${n}`),
+      tail: async (uuid, count) => {
+        // A fault that nobody thought of.
+        if (uuid === "faulty") throw new Error("connect ECONNREFUSED with the password hunter2");
+        return Array.from({ length: count }, (_, n) => `${uuid} ${n}`);
+      },
       async *follow(uuid, count) {
         yield `${uuid} follows ${count}`;
       },
