@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { EventEmitter, once } from "node:events";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,6 +23,8 @@ export class TestPlane {
   readonly data: string;
   readonly log: string;
   readonly #processes = new Set<ChildProcess>();
+  readonly #heard = new EventEmitter();
+  #told = "";
   #plane: ChildProcess | undefined;
 
   constructor(name: string) {
@@ -85,6 +88,11 @@ export class TestPlane {
     return (JSON.parse(text) as { machines: string[] }).machines;
   }
 
+  /** Waits until the log of plane and machines, from its beginning, has a line like that. */
+  async logged(pattern: RegExp, signal: AbortSignal = AbortSignal.timeout(30_000)): Promise<void> {
+    while (!pattern.test(this.#told)) await once(this.#heard, "line", { signal });
+  }
+
   async stop(): Promise<void> {
     const all = [...this.#processes];
     const ended = all.map((child) => new Promise((resolve) => child.once("exit", resolve)));
@@ -107,6 +115,10 @@ export class TestPlane {
       env: { ...process.env, ICHOR_LOG: process.env.ICHOR_LOG ?? "info" },
     });
     child.stderr!.pipe(createWriteStream(this.log, { flags: "a" }));
+    child.stderr!.on("data", (chunk: Buffer) => {
+      this.#told += chunk;
+      this.#heard.emit("line");
+    });
     this.#processes.add(child);
     child.once("exit", () => this.#processes.delete(child));
     return child;
