@@ -2,7 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { MachineStatusSpec_Role } from "#gen/specs/specs_pb.ts";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
+import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
 import { IchorError } from "#lib/errors.ts";
 import { knownVersions } from "#talos/compatibility.ts";
 import { applyPlan } from "#template/apply.ts";
@@ -25,9 +27,9 @@ export interface Demo {
 
 /**
  * Boots an emulated site in a process of its own, waits until it has joined, and applies an example template to it. What was done in an
- * earlier run is not done again. Returns when the cluster is Running; the site ends with this process.
+ * earlier run is not done again. When the cluster is Running, answers the name of one of its control planes; the site ends with this process.
  */
-export async function runDemo({ client, data, signal }: Demo): Promise<void> {
+export async function runDemo({ client, data, signal }: Demo): Promise<string> {
   const count = controlPlanes + workers;
   const { kernelArgs } = await client.management.getMachineJoinConfig({});
   say(`demo: booting ${count} emulated machines`);
@@ -43,6 +45,11 @@ export async function runDemo({ client, data, signal }: Demo): Promise<void> {
     await applyPlan(plan, client.state, () => {}, signal);
   }
   await showProgress({ plane: client, json: false, data, signal }, "demo", { wait: true });
+  const statuses = await client.state.list(MachineStatusKind);
+  const member = statuses.find(
+    ({ spec }) => spec.cluster === "demo" && spec.role === MachineStatusSpec_Role.CONTROL_PLANE,
+  );
+  return member?.spec.network?.hostname || member?.metadata.id || "";
 }
 
 async function startSite(kernelArgs: readonly string[], state: string, count: number, signal: AbortSignal) {

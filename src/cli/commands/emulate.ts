@@ -14,6 +14,8 @@ interface Options {
   readonly seed: string;
   readonly talos?: string;
   readonly delays: string;
+  readonly kubeApiserver?: string;
+  readonly etcd?: string;
   readonly json?: boolean;
 }
 
@@ -27,6 +29,11 @@ export const emulate: Command = new Command("emulate")
   .option("--seed <text>", "same seed, same machines", "ichor")
   .option("--talos <version>", "what the boot medium holds")
   .option("--delays <profile>", "real (proportions of a real machine) or none", "real")
+  .option(
+    "--kube-apiserver <path>",
+    "a real kube-apiserver for each cluster in the place of the built-in API; with --etcd",
+  )
+  .option("--etcd <path>", "the etcd of that kube-apiserver")
   .option("--json", "tell the machines in JSON")
   .action(async (options: Options) => {
     const stop = new AbortController();
@@ -45,6 +52,11 @@ export const emulate: Command = new Command("emulate")
           "invalid_argument",
           "say where to join: --api, or --kernel-args with what ichor join prints",
         );
+      if (!options.kubeApiserver !== !options.etcd)
+        throw new IchorError(
+          "invalid_argument",
+          "--kube-apiserver and --etcd go together: give the paths of both, or neither for the built-in Kubernetes API",
+        );
       const kernelArgs = options.kernelArgs === "-" ? readFileSync(0, "utf8") : options.kernelArgs;
       const emulator = await startEmulator({
         count,
@@ -53,6 +65,9 @@ export const emulate: Command = new Command("emulate")
         ...(options.api ? { apiUrl: options.api } : {}),
         ...(kernelArgs ? { kernelArgs } : {}),
         ...(options.state ? { stateDir: options.state } : {}),
+        ...(options.kubeApiserver && options.etcd
+          ? { kubernetes: { apiServer: options.kubeApiserver, etcd: options.etcd } }
+          : {}),
         ...(options.talos ? { talosVersion: options.talos } : {}),
         signal: stop.signal,
       });

@@ -31,11 +31,11 @@ export const up: Command = new Command("up")
       });
       const client = openPlane(plane.data);
       try {
-        if (demo) await runDemo({ client, data: plane.data, signal: stop.signal });
+        const node = demo ? await runDemo({ client, data: plane.data, signal: stop.signal }) : undefined;
         const { url } = await client.session.createSignInLink({});
         print(`Console        ${plane.url}`);
         print(`Sign-in link   ${url}`);
-        if (demo) for (const line of hints(plane.data)) print(line);
+        if (node) for (const line of hints(plane.data, node)) print(line);
         else print(`Next           boot a Talos machine with what "ichor join${other(plane.data)}" prints`);
         // A plane that is killed would leave nothing for its next start.
         flushCompileCache();
@@ -57,13 +57,13 @@ export const up: Command = new Command("up")
   });
 
 /** What to try once the demo runs; all of it works as it stands. */
-function hints(data: string): string[] {
+function hints(data: string, node: string): string[] {
   const at = other(data);
   return [
     `Try            ./ichor kubeconfig --cluster demo --stdout${at} > demo.kubeconfig`,
     "               kubectl --kubeconfig demo.kubeconfig get nodes",
     `               ./ichor talosconfig --cluster demo --stdout${at} > demo.talosconfig`,
-    "               talosctl --talosconfig demo.talosconfig version",
+    `               talosctl --talosconfig demo.talosconfig -n ${node} version`,
     `               ./ichor cluster status demo${at}`,
   ];
 }
