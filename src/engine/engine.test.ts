@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { abortable } from "#lib/abort.ts";
 import { codeOf, IchorError } from "#lib/errors.ts";
+import type { Logger } from "#lib/log.ts";
 import type { Metadata } from "#resource/resource.ts";
 import type { Store } from "#store/store.ts";
 import type { Controller } from "./controller.ts";
@@ -255,6 +256,54 @@ test("what comes and goes while the watch is broken is not missed", async () => 
     assert.equal(keys.includes("stays"), code !== "unavailable", code);
     await bench.engine.stop();
   }
+});
+
+test("ids that are secrets are in no status and no log, and what fails for them can still be told apart", async () => {
+  const Secrets = textKind("Secrets", true);
+  const lines: string[] = [];
+  const write = (facts: object, message: string) => void lines.push(`${message} ${JSON.stringify(facts)}`);
+  const logger = (more: object): Logger => ({
+    debug: (facts, message) => write({ ...more, ...facts }, message),
+    info: (facts, message) => write({ ...more, ...facts }, message),
+    warn: (facts, message) => write({ ...more, ...facts }, message),
+    error: (facts, message) => write({ ...more, ...facts }, message),
+    child: (facts) => logger({ ...more, ...facts }),
+  });
+  const fail = async (key: string) => {
+    throw new Error(`"${key}" does not exist`);
+  };
+  const bench = new TestEngine(
+    [
+      controller("keyed", {
+        inputs: [{ kind: Secrets }],
+        reconcile: async (key, { log }) => {
+          log.info({}, "looking");
+          await fail(key);
+        },
+      }),
+      controller("woken", {
+        inputs: [{ kind: Inputs }, { kind: Secrets, wakes: () => Promise.reject(new Error("no index")) }],
+        reconcile: fail,
+      }),
+    ],
+    (store) => store,
+    logger({}),
+  );
+  for (const id of ["canary-one", "canary-two"]) await bench.state.create(Secrets, id, {});
+  await bench.state.create(Inputs, "plain", {});
+  bench.engine.start();
+  await bench.turn();
+  const status = JSON.stringify(bench.engine.status());
+  assert.ok(!`${status}${lines.join()}`.includes("canary"), `${status}\n${lines.join("\n")}`);
+  const [keyed, woken] = bench.engine.status();
+  assert.equal(new Set(keyed?.failing.map(({ key }) => key)).size, 2);
+  const [first] = keyed?.failing ?? [];
+  assert.match(first?.key ?? "", /^sha256:[0-9a-f]{12}$/);
+  assert.equal(first?.error, `"${first?.key}" does not exist`);
+  assert.equal(woken?.failing.length, 3);
+  assert.ok(lines.some((line) => line.startsWith("looking") && line.includes(`"id":"${first?.key}"`)));
+  assert.ok(lines.some((line) => line.includes('"id":"plain"') && line.includes('\\"plain\\" does not exist')));
+  await bench.engine.stop();
 });
 
 test("metrics tell reconciles, failures, waiting keys and times of each controller", async () => {

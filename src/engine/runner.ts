@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Clock, Timer } from "#lib/clock.ts";
 import { IchorError, messageOf } from "#lib/errors.ts";
 import type { Logger } from "#lib/log.ts";
@@ -42,6 +43,8 @@ export class Runner {
   readonly controller: Controller;
   readonly #options: RunnerOptions;
   readonly #reader: Reader;
+  /** Keys are ids of an input whose ids are secrets. */
+  readonly #hasSecretKeys: boolean;
   readonly #queue: KeyedQueue;
   /** Changes whose keys could not be told: tried again like keys, or a change would be lost. */
   readonly #lookups: KeyedQueue;
@@ -58,6 +61,7 @@ export class Runner {
     this.controller = controller;
     this.#options = options;
     this.#reader = restrictReader(controller, state);
+    this.#hasSecretKeys = controller.inputs.some(({ kind, wakes }) => !wakes && kind.secretId);
     const concurrency = controller.concurrency ?? 1;
     const onDone = (key: string, error: unknown, ms: number) => this.#count(key, error, ms);
     this.#queue = new KeyedQueue({
@@ -76,7 +80,8 @@ export class Runner {
       await this.#add(input, after);
       if (before && !sameLabels(before, after)) await this.#add(input, before);
     } catch (error) {
-      const key = `${input.kind.type} ${after.id}`;
+      const { kind } = input;
+      const key = `${kind.type} ${kind.secretId ? masked(after.id) : after.id}`;
       const earlier = this.#unresolved.get(key)?.before ?? before ?? after;
       this.#unresolved.set(key, { input, before: earlier, after });
       this.#lookups.add(key);
@@ -126,7 +131,12 @@ export class Runner {
       reconciles: this.#reconciles,
       failures: this.#failures,
       seconds: this.#milliseconds / 1000,
-      failing: [...this.#queue.failing(shownFailures), ...this.#lookups.failing(shownFailures)].slice(0, shownFailures),
+      failing: [
+        ...this.#queue
+          .failing(shownFailures)
+          .map((one) => ({ ...one, key: this.#shown(one.key), error: this.#shown(one.key, one.error) })),
+        ...this.#lookups.failing(shownFailures),
+      ].slice(0, shownFailures),
     };
   }
 
@@ -161,7 +171,7 @@ export class Runner {
     );
     const context = makeContext(controller, state, this.#reader, {
       clock,
-      log: log.child({ controller: controller.name, key }),
+      log: log.child({ controller: controller.name, id: this.#shown(key) }),
       signal: AbortSignal.any([stopping, limit.signal]),
       again,
       leaving: (output, on) => this.#setLeaving(output, key, on),
@@ -174,6 +184,11 @@ export class Runner {
     } finally {
       timer.cancel();
     }
+  }
+
+  /** A key, or a text about it, as others may see it. */
+  #shown(key: string, text = key): string {
+    return this.#hasSecretKeys ? text.replaceAll(key, masked(key)) : text;
   }
 
   #setLeaving(output: Key, key: string, on: boolean): void {
@@ -189,11 +204,20 @@ export class Runner {
     this.#milliseconds += ms;
     if (error !== undefined) {
       this.#failures++;
-      const facts = { controller: this.controller.name, key, error: messageOf(error) };
+      const facts = {
+        controller: this.controller.name,
+        id: this.#shown(key),
+        error: this.#shown(key, messageOf(error)),
+      };
       if (!signal.aborted) log.warn(facts, "reconcile failed");
     }
     onDone(error !== undefined, ms / 1000);
   }
+}
+
+/** Enough of a hash to tell one from another, and to find it again for those who know the secret. */
+function masked(secret: string): string {
+  return `sha256:${createHash("sha256").update(secret).digest("hex").slice(0, 12)}`;
 }
 
 function sameLabels(before: Metadata, after: Metadata): boolean {

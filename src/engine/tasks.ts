@@ -50,7 +50,7 @@ export class TaskRunner<Spec> {
           failures = 0;
         });
       } catch (error) {
-        if (!signal.aborted) this.#log.debug({ key, error: messageOf(error) }, "task failed");
+        if (!signal.aborted) this.#log.debug({ id: key, error: messageOf(error) }, "task failed");
       }
       await sleep(backoffDelay(failures), this.#clock, signal).catch(() => {});
     }

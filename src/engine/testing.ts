@@ -1,7 +1,7 @@
 import { type StringValue, StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { Registry } from "prom-client";
 import { ManualClock } from "#lib/clock.ts";
-import { silent } from "#lib/log.ts";
+import { type Logger, silent } from "#lib/log.ts";
 import { defineKind, type Kind } from "#resource/kind.ts";
 import { MemoryStore } from "#store/memory.ts";
 import { State } from "#store/state.ts";
@@ -10,8 +10,8 @@ import type { Controller } from "./controller.ts";
 import { Engine } from "./engine.ts";
 
 /** A kind of texts, for tests of what works with any kind. */
-export function textKind(name: string): Kind<StringValue> {
-  return defineKind({ type: `${name}.test`, namespace: "test", spec: StringValueSchema, writer: "plane" });
+export function textKind(name: string, secretId = false): Kind<StringValue> {
+  return defineKind({ type: `${name}.test`, namespace: "test", spec: StringValueSchema, writer: "plane", secretId });
 }
 
 /** A controller that says only what a test is about. */
@@ -30,11 +30,15 @@ export class TestEngine {
   /** Reads and writes past the engine, as a user. */
   readonly state: State;
 
-  constructor(controllers: readonly Controller[], wrap: (store: Store) => Store = (store) => store) {
+  constructor(
+    controllers: readonly Controller[],
+    wrap: (store: Store) => Store = (store) => store,
+    log: Logger = silent,
+  ) {
     const store = new MemoryStore({ clock: this.clock });
     this.state = new State(store);
     const { clock, metrics } = this;
-    this.engine = new Engine({ store: wrap(store), controllers, clock, log: silent, metrics });
+    this.engine = new Engine({ store: wrap(store), controllers, clock, log, metrics });
   }
 
   /** Lets everything happen that can happen now. */

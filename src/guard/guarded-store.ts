@@ -198,9 +198,8 @@ export class GuardedStore {
 
   #tell(kind: AnyKind, verb: Verb, id: string): void {
     const { identity, role } = this.#caller ?? {};
-    // Ids of sealed kinds may be secrets themselves.
     this.#options.log.info(
-      { identity, role, verb, type: kind.type, ...(kind.sealed ? {} : { id }) },
+      { identity, role, verb, type: kind.type, ...(kind.secretId ? {} : { id }) },
       "a user changed a resource",
     );
   }

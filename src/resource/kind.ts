@@ -30,6 +30,8 @@ export interface KindDefinition<S extends Message> {
   readonly secret?: boolean;
   /** Sealed at rest like a secret, but shown to those who may read it (tokens, patches). Default: as `secret`. */
   readonly sealed?: boolean;
+  /** True when ids are secrets themselves (join tokens): shown only to those who may read the kind, never in logs and statuses. */
+  readonly secretId?: boolean;
   /** What must exist before it, and goes before it on deletion: the kind named by this label. */
   readonly parent?: { readonly label: string; readonly type: string };
   readonly aliases?: readonly string[];

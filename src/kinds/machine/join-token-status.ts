@@ -9,4 +9,5 @@ export const JoinTokenStatusKind = defineKind({
   writer: "plane",
   read: "Operator",
   sealed: true,
+  secretId: true,
 });

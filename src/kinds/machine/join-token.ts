@@ -10,4 +10,5 @@ export const JoinTokenKind = defineKind({
   read: "Operator",
   write: "Admin",
   sealed: true,
+  secretId: true,
 });
