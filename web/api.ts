@@ -1,4 +1,4 @@
-import { createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { State } from "#gen/cosi/resource/resource_pb.ts";
 import { SessionService } from "#gen/ichor/v1/ichor_pb.ts";
@@ -13,3 +13,9 @@ export const state = createClient(State, transport);
 export const management = createClient(ManagementService, transport);
 /** Signing in and out. */
 export const session = createClient(SessionService, transport);
+
+/** A failed call in words for a person. A browser says only "Failed to fetch" of a plane that is down. */
+export function inWords(failure: unknown): string {
+  const { code, rawMessage, cause } = ConnectError.from(failure);
+  return cause instanceof TypeError || code === Code.Unavailable ? "The plane does not answer" : rawMessage;
+}

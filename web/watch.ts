@@ -5,7 +5,7 @@ import { EventType } from "#gen/cosi/resource/resource_pb.ts";
 import { fromWire } from "#kinds/wire.ts";
 import type { AnyKind, Kind } from "#resource/kind.ts";
 import type { Resource } from "#resource/resource.ts";
-import { state } from "./api.ts";
+import { inWords, state } from "./api.ts";
 import { paths } from "./paths.ts";
 
 /** What a page sees of a kind: all its resources, kept live. */
@@ -62,18 +62,17 @@ class Watch {
     const stop = new AbortController();
     this.#stop = stop;
     for (let failures = 0; ; failures++) {
-      let error = "it ended the connection";
+      let error = "The plane ended the connection";
       try {
         await this.#follow(stop.signal, () => {
           failures = 0;
         });
       } catch (failure) {
-        const known = ConnectError.from(failure);
-        if (known.code === Code.Unauthenticated && !stop.signal.aborted) {
+        if (ConnectError.from(failure).code === Code.Unauthenticated && !stop.signal.aborted) {
           location.assign(paths.signinThen(location.pathname + location.search));
           return;
         }
-        error = known.rawMessage;
+        error = inWords(failure);
       }
       if (stop.signal.aborted) return;
       // What was to be drawn next is older than this.

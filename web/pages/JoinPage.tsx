@@ -1,7 +1,6 @@
-import { ConnectError } from "@connectrpc/connect";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { management } from "../api.ts";
+import { inWords, management } from "../api.ts";
 import { Head } from "../parts/Head.tsx";
 import { Copy } from "../ui/Copy.tsx";
 import { Loading } from "../ui/Loading.tsx";
@@ -26,7 +25,7 @@ export function JoinPage() {
       </Head>
       {error && (
         <div className="banner bad" role="alert">
-          {ConnectError.from(error).rawMessage}{" "}
+          {inWords(error)}.{" "}
           <button type="button" onClick={() => refetch()}>
             Try again
           </button>

@@ -1,6 +1,9 @@
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import type { MachineServicesSpec_Service } from "#gen/ichor/v1/ichor_pb.ts";
-import type { MachineStatusSpec_HardwareStatus } from "#gen/specs/specs_pb.ts";
+import type {
+  MachineStatusSpec_HardwareStatus,
+  MachineStatusSpec_HardwareStatus_Processor,
+} from "#gen/specs/specs_pb.ts";
 import { MachineDetailsKind } from "#kinds/machine/machine-details.ts";
 import { MachineServicesKind } from "#kinds/machine/machine-services.ts";
 import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
@@ -123,7 +126,7 @@ function hardwareFacts({ processors, memoryModules, blockdevices }: MachineStatu
     .filter(({ sizeMb }) => sizeMb > 0)
     .map(({ sizeMb, description }) => `${sizeMb / 1024} GiB ${description}`);
   return [
-    ...processors.map((cpu): Fact => ["Processor", `${cpu.description}, ${cpu.threadCount} threads`]),
+    ...processors.map((cpu): Fact => ["Processor", `${withoutMaker(cpu)}, ${cpu.threadCount} threads`]),
     ...counted(modules).map((text): Fact => ["Memory", text]),
     ...blockdevices.map(
       (disk): Fact => [
@@ -132,6 +135,11 @@ function hardwareFacts({ processors, memoryModules, blockdevices }: MachineStatu
       ],
     ),
   ];
+}
+
+/** Product names tell their maker again. */
+function withoutMaker({ description, manufacturer }: MachineStatusSpec_HardwareStatus_Processor): string {
+  return description.startsWith(`${manufacturer} `) ? description.slice(manufacturer.length + 1) : description;
 }
 
 /** Equal texts once, with their number before. */

@@ -1,4 +1,13 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import {
+  createColumnHelper,
+  createSortedRowModel,
+  type Row,
+  rowSortingFeature,
+  type SortingState,
+  tableFeatures,
+  useTable,
+} from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useMemo, useRef } from "react";
 import { Head } from "../parts/Head.tsx";
@@ -8,28 +17,72 @@ import { Ago } from "../ui/Ago.tsx";
 import { Loading } from "../ui/Loading.tsx";
 import { State } from "../ui/State.tsx";
 
-/** `less`: not on small screens. */
-const columns: readonly (readonly [head: string, key: keyof MachineRow, less?: "less"])[] = [
-  ["State", "state"],
-  ["Name", "hostname"],
-  ["Cluster", "cluster"],
-  ["Talos", "talos", "less"],
-  ["Hardware", "hardware", "less"],
-  ["Address", "address", "less"],
-  ["Joined", "joined", "less"],
-];
+const features = tableFeatures({ rowSortingFeature, sortedRowModel: createSortedRowModel(), sortFns: {} });
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+/** As people count: node-9 before node-10. Machines of one value keep their order by id. */
+const byText = (a: Row<typeof features, MachineRow>, b: Row<typeof features, MachineRow>, column: string) =>
+  compare(String(a.getValue(column)), String(b.getValue(column))) || compare(a.id, b.id);
+
+const column = createColumnHelper<typeof features, MachineRow>();
+const columns = column.columns([
+  column.accessor("state", {
+    header: "State",
+    sortFn: byText,
+    cell: ({ row: { original: row } }) => <State tone={toneOf(row)} text={row.state} />,
+  }),
+  column.accessor("hostname", {
+    header: "Name",
+    sortFn: byText,
+    cell: ({ row: { original: row } }) => (
+      <Link to={paths.machine(row.id)} data-row>
+        {row.hostname || <code>{row.id}</code>}
+      </Link>
+    ),
+  }),
+  column.accessor("cluster", {
+    header: "Cluster",
+    sortFn: byText,
+    cell: ({ row: { original: row } }) =>
+      row.cluster ? <Link to={paths.cluster(row.cluster)}>{row.cluster}</Link> : <span className="sub">available</span>,
+  }),
+  column.accessor("talos", { header: "Talos", sortFn: byText }),
+  column.accessor("hardware", { header: "Hardware", sortFn: byText }),
+  column.accessor("address", { header: "Address", sortFn: byText, cell: (cell) => <code>{cell.getValue()}</code> }),
+  column.accessor("joined", { header: "Joined", sortFn: byText, cell: (cell) => <Ago at={cell.getValue()} /> }),
+]);
+/** What small screens show. */
+const always = ["state", "hostname", "cluster"];
+const lessOf = (id: string) => (always.includes(id) ? undefined : "less");
 
 /** All machines, live; only the rows in sight are drawn, so that ten thousand are as quick as ten. */
 export function MachinesPage() {
   const { rows, loading } = useMachineRows();
   const { q = "", sort = "hostname" } = useSearch({ from: "/frame/machines" });
   const navigate = useNavigate();
-  const show = (search: { q?: string; sort?: string }) => navigate({ to: paths.machines, search, replace: true });
-  const down = sort.startsWith("-");
-  const by = sort.replace("-", "");
-
-  const shown = useMemo(() => arrange([...rows.values()], q, by, down), [rows, q, by, down]);
+  const show = (q: string, sort: string) =>
+    navigate({
+      to: paths.machines,
+      search: { ...(q ? { q } : {}), ...(sort === "hostname" ? {} : { sort }) },
+      replace: true,
+    });
+  const sorting = useMemo(() => sortingOf(sort), [sort]);
+  const data = useMemo(() => matching([...rows.values()], q), [rows, q]);
   const connected = [...rows.values()].filter((row) => row.connected).length;
+
+  const table = useTable({
+    features,
+    columns,
+    data,
+    getRowId: (row) => row.id,
+    enableSortingRemoval: false,
+    sortDescFirst: false,
+    state: { sorting },
+    onSortingChange: (change) => {
+      const [by] = typeof change === "function" ? change(sorting) : change;
+      void show(q, by ? `${by.desc ? "-" : ""}${by.id}` : "hostname");
+    },
+  });
+  const shown = table.getRowModel().rows;
   const scroll = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
     count: shown.length,
@@ -55,38 +108,49 @@ export function MachinesPage() {
           placeholder="Search name, id, cluster, address"
           size={34}
           value={q}
-          onChange={({ target }) =>
-            show({ ...(target.value ? { q: target.value } : {}), ...(sort === "hostname" ? {} : { sort }) })
-          }
+          onChange={({ target }) => show(target.value, sort)}
         />
       </Head>
       <div className="card scroll" ref={scroll}>
         <table className="table" aria-busy={loading} aria-rowcount={shown.length + 1}>
           <thead>
             <tr aria-rowindex={1}>
-              {columns.map(([head, key, less]) => (
-                <th
-                  key={key}
-                  scope="col"
-                  className={less}
-                  aria-sort={by === key ? (down ? "descending" : "ascending") : undefined}
-                >
-                  <button
-                    type="button"
-                    onClick={() => show({ ...(q ? { q } : {}), sort: by === key && !down ? `-${key}` : key })}
+              {table.getFlatHeaders().map((header) => {
+                const sorted = header.column.getIsSorted();
+                return (
+                  <th
+                    key={header.id}
+                    scope="col"
+                    className={lessOf(header.column.id)}
+                    aria-sort={sorted ? (sorted === "desc" ? "descending" : "ascending") : undefined}
                   >
-                    {head}
-                    <span aria-hidden="true">{by === key ? (down ? " ↓" : " ↑") : ""}</span>
-                  </button>
-                </th>
-              ))}
+                    <button type="button" onClick={header.column.getToggleSortingHandler()}>
+                      <table.FlexRender header={header} />
+                      <span aria-hidden="true">{sorted ? (sorted === "desc" ? " ↓" : " ↑") : ""}</span>
+                    </button>
+                  </th>
+                );
+              })}
             </tr>
           </thead>
           <tbody>
             {above > 0 && <tr style={{ height: above }} />}
-            {items.map((item) => {
-              const row = shown[item.index];
-              return row && <Row key={row.id} row={row} index={item.index + 2} />;
+            {items.map(({ index }) => {
+              const row = shown[index];
+              if (!row) return null;
+              return (
+                <tr key={row.id} aria-rowindex={index + 2}>
+                  {row.getAllCells().map((cell) => {
+                    // The name is what a row is called.
+                    const Cell = cell.column.id === "hostname" ? "th" : "td";
+                    return (
+                      <Cell key={cell.id} className={lessOf(cell.column.id)} scope={Cell === "th" ? "row" : undefined}>
+                        <table.FlexRender cell={cell} />
+                      </Cell>
+                    );
+                  })}
+                </tr>
+              );
             })}
             {below > 0 && <tr style={{ height: below }} />}
           </tbody>
@@ -95,34 +159,6 @@ export function MachinesPage() {
         {loading && <Loading what="machines" />}
       </div>
     </>
-  );
-}
-
-function Row({ row, index }: { row: MachineRow; index: number }) {
-  return (
-    <tr aria-rowindex={index}>
-      <td>
-        <State tone={toneOf(row)} text={row.state} />
-      </td>
-      <th scope="row">
-        <Link to={paths.machine(row.id)} data-row>
-          {row.hostname || <code>{row.id}</code>}
-        </Link>
-      </th>
-      <td>
-        {row.cluster ? (
-          <Link to={paths.cluster(row.cluster)}>{row.cluster}</Link>
-        ) : (
-          <span className="sub">available</span>
-        )}
-      </td>
-      <td className="less">{row.talos}</td>
-      <td className="less">{row.hardware}</td>
-      <td className="less mono">{row.address}</td>
-      <td className="less">
-        <Ago at={row.joined} />
-      </td>
-    </tr>
   );
 }
 
@@ -141,16 +177,19 @@ function NoMachines() {
   );
 }
 
-function arrange(rows: MachineRow[], q: string, by: string, down: boolean): MachineRow[] {
+/** Which column an address asks for, `-joined` for downwards; by name where it asks for one that is not there. */
+function sortingOf(sort: string): SortingState {
+  const id = sort.replace("-", "");
+  if (!columns.some((column) => "accessorKey" in column && column.accessorKey === id)) return sortingOf("hostname");
+  return [{ id, desc: sort !== id }];
+}
+
+/** The machines whose row holds every word. */
+function matching(rows: MachineRow[], q: string): MachineRow[] {
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
-  const found =
-    words.length === 0
-      ? rows
-      : rows.filter((row) => {
-          const text = Object.values(row).join(" ").toLowerCase();
-          return words.every((word) => text.includes(word));
-        });
-  const key = columns.find(([, key]) => key === by)?.[1] ?? "hostname";
-  const { compare } = new Intl.Collator(undefined, { numeric: true });
-  return found.sort((a, b) => (down ? -1 : 1) * (compare(String(a[key]), String(b[key])) || compare(a.id, b.id)));
+  if (words.length === 0) return rows;
+  return rows.filter((row) => {
+    const text = Object.values(row).join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
 }

@@ -1,6 +1,5 @@
-import { ConnectError } from "@connectrpc/connect";
 import { useEffect, useRef, useState } from "react";
-import { session } from "../api.ts";
+import { inWords, session } from "../api.ts";
 import { Head } from "../parts/Head.tsx";
 import { paths } from "../paths.ts";
 import { Copy } from "../ui/Copy.tsx";
@@ -24,7 +23,7 @@ export function SignInPage() {
       (failure) =>
         session.whoAmI({}).then(
           () => location.replace(whereTo.take()),
-          () => setError(ConnectError.from(failure).rawMessage),
+          () => setError(inWords(failure)),
         ),
     );
   }, [code, next]);

@@ -48,8 +48,7 @@ export function Frame() {
         <div role="status">
           {trouble && (
             <div className="banner">
-              The plane cannot be reached: {trouble}. What you see is the last known; it goes on by itself when the
-              connection is back.
+              {trouble}. What you see is the last known; it goes on by itself when the connection is back.
             </div>
           )}
         </div>

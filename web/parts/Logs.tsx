@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { useEffect, useRef, useState } from "react";
-import { management } from "../api.ts";
+import { inWords, management } from "../api.ts";
 import { State } from "../ui/State.tsx";
 
 /** Lines kept in the page; older ones stay in the plane. */
@@ -95,8 +95,8 @@ async function follow(
       tellError("interrupted");
     } catch (failure) {
       if (signal.aborted) return;
-      const { code, rawMessage } = ConnectError.from(failure);
-      tellError(rawMessage);
+      const { code } = ConnectError.from(failure);
+      tellError(inWords(failure));
       if (code === Code.NotFound || code === Code.PermissionDenied || code === Code.Unauthenticated) return;
     }
     if (signal.aborted) return;

@@ -9,7 +9,7 @@ import { MachineSetNodeKind } from "#kinds/cluster/machine-set-node.ts";
 import { label } from "#kinds/labels.ts";
 import { LinkKind } from "#kinds/machine/link.ts";
 import type { AnyKind } from "#resource/kind.ts";
-import { state } from "../api.ts";
+import { inWords, state } from "../api.ts";
 
 /**
  * Destroys a cluster; resolves when it is gone. First machines and their sets, which takes as long as resetting does, since what describes
@@ -30,9 +30,10 @@ async function destroyAll(kinds: readonly AnyKind[], cluster: string): Promise<v
   const ofCluster = { key: label.cluster, op: LabelTerm_Operation.EQUAL, value: [cluster] };
   const work: Promise<void>[] = [];
   for (const kind of kinds) {
+    const { namespace, type } = kind;
     const options = { labelQuery: [{ terms: [ofCluster] }] };
-    for await (const { resource } of state.list({ namespace: kind.namespace, type: kind.type, options }))
-      work.push(destroy(kind, resource?.metadata?.id ?? ""));
+    for await (const { resource } of state.list({ namespace, type, options }))
+      if (resource?.metadata) work.push(destroy(kind, resource.metadata.id));
   }
   await Promise.all(work);
 }
@@ -42,7 +43,6 @@ async function destroy(kind: AnyKind, id: string): Promise<void> {
     await state.teardownAndDestroy({ ...kind.key(id) });
   } catch (error) {
     // Somebody else was faster: it is gone, as it should be.
-    const known = ConnectError.from(error);
-    if (known.code !== Code.NotFound) throw new Error(known.rawMessage);
+    if (ConnectError.from(error).code !== Code.NotFound) throw new Error(inWords(error), { cause: error });
   }
 }

@@ -44,7 +44,9 @@ export function Confirm({
           <strong>{action}</strong>
           <span>{consequence}</span>
           <label>
-            Type <code>{name}</code> to go on
+            <span>
+              Type <code>{name}</code> to go on
+            </span>
             <input type="text" value={typed} onChange={(event) => setTyped(event.target.value)} autoComplete="off" />
           </label>
           {error && (
