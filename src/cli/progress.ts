@@ -6,7 +6,7 @@ import { ClusterProgressKind } from "#kinds/cluster/cluster-progress.ts";
 import { ClusterStatusKind } from "#kinds/cluster/cluster-status.ts";
 import { IchorError } from "#lib/errors.ts";
 import type { Invocation } from "./command.ts";
-import { age, print, printJson } from "./output.ts";
+import { age, print, printJson, say } from "./output.ts";
 
 /**
  * Shows what a cluster waits for; with `wait`, a line for each change until it is Running. Throws `not_found` when there is no such
@@ -56,6 +56,7 @@ export async function showProgress(
       print(
         `${name} is Running: ${now.status.machines?.healthy ?? 0}/${now.status.machines?.total ?? 0} machines ready`,
       );
+    if (!json && now.progress?.lastError) say(`but: ${now.progress.lastError}`);
     return;
   }
   signal.throwIfAborted();

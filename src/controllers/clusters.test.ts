@@ -212,6 +212,18 @@ test("an even number of control planes is not made, and the reason is told", asy
   assert.equal(await state.get(ClusterMachineKind, ids[0]!), undefined);
 });
 
+test("another Kubernetes version than the one that runs changes nothing, and is told", async () => {
+  await cluster("fixed", [await machine()]);
+  const status = () => state.waitFor(ClusterStatusKind, "fixed", (found) => found?.spec.available === true, signal);
+  await status();
+  await state.update(ClusterKind, "fixed", ({ spec }) => {
+    spec.kubernetesVersion = "1.35.0";
+  });
+  const told = await state.waitFor(ClusterProgressKind, "fixed", (found) => !!found?.spec.lastError, signal);
+  assert.match(told?.spec.lastError ?? "", /Kubernetes version is not built yet.*stays at 1\.36\.3.*asks for 1\.35\.0/);
+  assert.equal((await status())?.spec.kubernetesVersion, "1.36.3");
+});
+
 test("clusters get ports of their own, and keep them", async () => {
   await Promise.all(["a", "b", "c"].map((name) => cluster(name, [])));
   const ports = await Promise.all(

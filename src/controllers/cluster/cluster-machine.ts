@@ -12,7 +12,7 @@ import { MachineKind } from "#kinds/machine/machine.ts";
 import { labelled } from "#resource/query.ts";
 import type { Metadata, Resource } from "#resource/resource.ts";
 import { controlPlaneProblem } from "./control-plane-count.ts";
-import { machineSet } from "./of-cluster.ts";
+import { kubernetesVersion, machineSet } from "./of-cluster.ts";
 
 /** How a machine set is seen at one moment. */
 interface View {
@@ -85,6 +85,7 @@ async function add(context: Context, { set, cluster, wanted, members }: View): P
   const isControlPlane = label.roleControlPlane in set.metadata.labels;
   if (isControlPlane && controlPlaneProblem(wanted.size)) return;
   const present = new Set(members.map(({ metadata }) => metadata.id));
+  const running = cluster && (await kubernetesVersion(context, cluster.metadata.id));
   for (const id of wanted) {
     const existing = await context.get(ClusterMachineKind, id);
     if (present.has(id) || existing) continue;
@@ -93,7 +94,7 @@ async function add(context: Context, { set, cluster, wanted, members }: View): P
     if (machine?.metadata.phase !== "running") continue;
     await context.hold(MachineKind.key(id));
     await context.modify(ClusterMachineKind, id, (draft) => {
-      draft.spec.kubernetesVersion = cluster?.spec.kubernetesVersion ?? "";
+      draft.spec.kubernetesVersion = running ?? cluster?.spec.kubernetesVersion ?? "";
       const { labels } = set.metadata;
       draft.labels[label.cluster] = labels[label.cluster] ?? "";
       draft.labels[label.machineSet] = set.metadata.id;

@@ -7,9 +7,10 @@ import {
   ClusterProgressSpec_StepSchema,
   ClusterProgressSpec_State as StepState,
 } from "#gen/ichor/v1/ichor_pb.ts";
-import { ClusterMachineStatusSpec_Stage as Stage } from "#gen/specs/specs_pb.ts";
+import { type ClusterSpec, ClusterMachineStatusSpec_Stage as Stage } from "#gen/specs/specs_pb.ts";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
 import { ClusterBootstrapStatusKind } from "#kinds/cluster/cluster-bootstrap-status.ts";
+import { ClusterMachineKind } from "#kinds/cluster/cluster-machine.ts";
 import { ClusterMachineStatusKind } from "#kinds/cluster/cluster-machine-status.ts";
 import { ClusterProgressKind } from "#kinds/cluster/cluster-progress.ts";
 import { LoadBalancerStatusKind } from "#kinds/cluster/load-balancer-status.ts";
@@ -22,7 +23,7 @@ import { MachineOperationKind } from "#kinds/machine/machine-operation.ts";
 import { MachineStatusKind } from "#kinds/machine/machine-status.ts";
 import { ClusterConfigVersionKind } from "#kinds/upgrade/cluster-config-version.ts";
 import { labelled } from "#resource/query.ts";
-import { cluster } from "./of-cluster.ts";
+import { cluster, kubernetesVersion } from "./of-cluster.ts";
 
 /** One step as it is found now; since when it is so is kept. */
 interface Found {
@@ -51,6 +52,7 @@ export function clusterProgressController(): Controller {
     inputs: [
       { kind: MachineSetNodeKind, wakes: cluster },
       { kind: MachineSetStatusKind, wakes: cluster },
+      { kind: ClusterMachineKind, wakes: cluster },
       { kind: ClusterMachineStatusKind, wakes: cluster },
       { kind: ClusterBootstrapStatusKind },
       { kind: LoadBalancerStatusKind },
@@ -62,7 +64,7 @@ export function clusterProgressController(): Controller {
     ],
     concurrency: 8,
     async transform(context, { metadata, spec }) {
-      const { steps, errors } = await look(context, metadata.id, spec.talosVersion);
+      const { steps, errors } = await look(context, metadata.id, spec);
       const now = timestampFromMs(context.clock.now());
       return (draft) => {
         const before = new Map(draft.spec.steps.map((step) => [step.id, step]));
@@ -128,7 +130,7 @@ function place(
 async function look(
   context: Context,
   name: string,
-  talosVersion: string,
+  wanted: ClusterSpec,
 ): Promise<{ steps: Found[]; errors: string[] }> {
   const mine = labelled({ [label.cluster]: name });
   const nodes = (await context.list(MachineSetNodeKind, mine)).filter(({ metadata }) => metadata.phase === "running");
@@ -161,8 +163,14 @@ async function look(
   const bootstrapped = (await context.get(ClusterBootstrapStatusKind, name))?.spec.bootstrapped ?? false;
   const api = (await context.get(LoadBalancerStatusKind, name))?.spec.healthy ?? false;
   const first = (await context.get(ClusterConfigVersionKind, name))?.spec.version.replace(/^v/, "");
-  if (first && first !== talosVersion)
-    errors.unshift(`Talos upgrades are not built yet: the cluster stays at ${first}, not ${talosVersion}`);
+  const stays = (what: string, at: string | undefined, asked: string) => {
+    if (at && at !== asked)
+      errors.unshift(
+        `changing the ${what} version is not built yet: the cluster stays at ${at}, the template asks for ${asked}`,
+      );
+  };
+  stays("Talos", first, wanted.talosVersion);
+  stays("Kubernetes", await kubernetesVersion(context, name), wanted.kubernetesVersion);
   const count = (id: string, title: string, open: readonly string[]): Found => ({
     id,
     title,

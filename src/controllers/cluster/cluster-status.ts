@@ -9,6 +9,7 @@ import {
   ClusterStatusSpec_Phase as Phase,
 } from "#gen/specs/specs_pb.ts";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
+import { ClusterMachineKind } from "#kinds/cluster/cluster-machine.ts";
 import { ClusterStatusKind } from "#kinds/cluster/cluster-status.ts";
 import { ControlPlaneStatusKind } from "#kinds/cluster/control-plane-status.ts";
 import { LoadBalancerStatusKind } from "#kinds/cluster/load-balancer-status.ts";
@@ -17,7 +18,7 @@ import { label } from "#kinds/labels.ts";
 import { ClusterConfigVersionKind } from "#kinds/upgrade/cluster-config-version.ts";
 import { labelled } from "#resource/query.ts";
 import type { Resource } from "#resource/resource.ts";
-import { cluster, isControlPlane } from "./of-cluster.ts";
+import { cluster, isControlPlane, kubernetesVersion } from "./of-cluster.ts";
 
 /** Sums up each cluster. */
 export function clusterStatusController(): Controller {
@@ -31,6 +32,7 @@ export function clusterStatusController(): Controller {
       { kind: ControlPlaneStatusKind, wakes: cluster },
       { kind: LoadBalancerStatusKind },
       { kind: ClusterConfigVersionKind },
+      { kind: ClusterMachineKind, wakes: cluster },
     ],
     concurrency: 8,
     async transform(context, { metadata, spec: wanted }) {
@@ -41,6 +43,7 @@ export function clusterStatusController(): Controller {
         [];
       const healthyApi = (await context.get(LoadBalancerStatusKind, metadata.id))?.spec.healthy ?? false;
       const first = await context.get(ClusterConfigVersionKind, metadata.id);
+      const kubernetes = await kubernetesVersion(context, metadata.id);
       return ({ spec, labels }) => {
         Object.assign(labels, metadata.labels);
         spec.machines = sum(sets);
@@ -55,9 +58,10 @@ export function clusterStatusController(): Controller {
         spec.phase = phaseOf(sets);
         spec.useEmbeddedDiscoveryService = wanted.features?.useEmbeddedDiscoveryService ?? false;
         spec.disablePublicDiscoveryService = wanted.features?.disablePublicDiscoveryService ?? false;
-        spec.talosVersion = wanted.talosVersion;
-        spec.kubernetesVersion = wanted.kubernetesVersion;
+        // What runs: neither can be changed yet.
         spec.initialTalosVersion = first?.spec.version.replace(/^v/, "") ?? "";
+        spec.talosVersion = spec.initialTalosVersion || wanted.talosVersion;
+        spec.kubernetesVersion = kubernetes ?? wanted.kubernetesVersion;
       };
     },
     teardown: async (context, { metadata }) => {

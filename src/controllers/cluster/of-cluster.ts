@@ -27,6 +27,11 @@ export function members(reader: Reader, name: string): Promise<Resource<ClusterM
   return reader.list(ClusterMachineKind, labelled({ [label.cluster]: name }));
 }
 
+/** The Kubernetes version that a cluster runs: what its machines were made with, since it cannot be changed yet; undefined without machines. */
+export async function kubernetesVersion(reader: Reader, name: string): Promise<string | undefined> {
+  return (await members(reader, name)).find(({ spec }) => spec.kubernetesVersion)?.spec.kubernetesVersion;
+}
+
 /** Whether it is a control plane, by its labels. */
 export function isControlPlane({ labels }: Metadata): boolean {
   return label.roleControlPlane in labels;
