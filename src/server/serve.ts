@@ -82,6 +82,7 @@ export async function startPlane(
         log,
         seal: createSeal(data.masterKey()),
         isSealed: (type) => kindOf(type)?.sealed ?? false,
+        hidesId: (type) => kindOf(type)?.secretId ?? false,
       }),
       (opened) => opened.close(),
     );

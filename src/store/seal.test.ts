@@ -50,3 +50,13 @@ test("another key is told from damage, without telling a key", () => {
   assert.throws(() => other.open(seal.seal(Uint8Array.of(1), place), place), has("failed_precondition"));
   assert.throws(() => createSeal(new Uint8Array(31)), has("invalid_argument"));
 });
+
+test("a name stands for one place under one key, and tells nothing of it", () => {
+  const name = seal.nameOf(place);
+  assert.match(name, /^[A-Za-z0-9_-]{43}$/);
+  assert.equal(createSeal(new Uint8Array(32).fill(1)).nameOf(place), name);
+  const others = [{ id: "j" }, { namespace: "nt", type: "" }, { type: "ti", id: "" }];
+  const names = others.map((elsewhere) => seal.nameOf({ ...place, ...elsewhere }));
+  names.push(createSeal(new Uint8Array(32).fill(2)).nameOf(place), name);
+  assert.equal(new Set(names).size, names.length);
+});

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from "node:crypto";
 import { IchorError } from "#lib/errors.ts";
 import { type Key, keyText } from "#resource/resource.ts";
 
@@ -7,6 +7,8 @@ export interface Seal {
   /** Names the key without telling it: 8 hexadecimal digits. */
   readonly keyId: string;
   seal(plain: Uint8Array, place: Key): Uint8Array;
+  /** Stands for an id that is a secret itself: always the same for one place, and tells nothing of the id. */
+  nameOf(place: Key): string;
   /** Throws `failed_precondition` when it was sealed under another key, `data_loss` when it was changed or belongs elsewhere. */
   open(sealed: Uint8Array, place: Key): Uint8Array;
 }
@@ -26,6 +28,7 @@ export function createSeal(masterKey: Uint8Array): Seal {
   const key = derive("ichor store seal", 32);
   const id = derive("ichor store seal id", 4);
   const keyId = id.toString("hex");
+  const nameKey = derive("ichor store seal name", 32);
 
   return {
     keyId,
@@ -35,6 +38,7 @@ export function createSeal(masterKey: Uint8Array): Seal {
       const body = Buffer.concat([cipher.update(plain), cipher.final()]);
       return Buffer.concat([Buffer.of(format), id, nonce, cipher.getAuthTag(), body]);
     },
+    nameOf: (place) => createHmac("sha256", nameKey).update(context(place)).digest("base64url"),
     open(sealed, place) {
       const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
       if (bytes.length < header || bytes[0] !== format) throw damaged(place);

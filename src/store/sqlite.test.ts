@@ -40,6 +40,11 @@ async function refused(opening: Promise<unknown>, code: Code, ...words: string[]
 
 storeConformance("sqlite", () => open(newPath()), 30);
 storeConformance("sqlite, sealed", () => open(newPath(), { seal, isSealed: () => true }), 10);
+storeConformance(
+  "sqlite, sealed with ids",
+  () => open(newPath(), { seal, isSealed: () => true, hidesId: () => true }),
+  10,
+);
 
 test("everything is there after a restart, and revisions go on", async () => {
   const path = newPath();
@@ -137,6 +142,58 @@ test("sealed kinds are not readable on disk, and come back with the key", async 
   await refused(open(path, { seal: wrong, isSealed }), "failed_precondition", path, seal.keyId, wrong.keyId);
   await refused(open(path), "failed_precondition", path, "master key", "none is given");
   await refused(open(path, { isSealed }), "invalid_argument", "master key");
+});
+
+/** All that lies in the directory of a store. */
+const onDisk = (path: string) =>
+  readdirSync(join(path, ".."))
+    .map((name) => readFileSync(join(path, "..", name)).toString("latin1"))
+    .join("");
+
+test("ids that are secrets are not readable on disk either, and come back with the key", async () => {
+  const path = newPath();
+  const options = { seal, isSealed, hidesId: isSealed };
+  const store = await open(path, options);
+  const kept = await store.create(thing("canary-é-1", "kept", secrets));
+  await store.create({ ...thing("canary-2", "gone", secrets), metadata: newMetadata({ ...secrets, id: "canary-2" }) });
+  await store.update({ ...kept, spec: new TextEncoder().encode("changed") });
+  await store.destroy({ ...secrets, id: "canary-2" });
+  await store.close();
+  assert.ok(!onDisk(path).includes("canary"));
+  const again = await open(path, options);
+  const { resources } = await again.list(secrets);
+  assert.deepEqual(
+    resources.map(({ metadata, spec }) => [metadata.id, metadata.version, Buffer.from(spec).toString()]),
+    [["canary-é-1", 2, "changed"]],
+  );
+  assert.deepEqual(Object.keys(resources[0]!.metadata).sort(), Object.keys(kept.metadata).sort());
+  await again.close();
+  const db = new DatabaseSync(path);
+  db.exec("UPDATE resource SET id = 'another'");
+  db.close();
+  await refused(open(path, options), "data_loss", "Secrets.test/another");
+});
+
+test("ids that were stored before they became secrets are hidden at the next start", async () => {
+  const path = newPath();
+  const store = await open(path, { seal, isSealed });
+  await store.create(thing("canary-7f3a", "x", secrets));
+  await store.create(thing("plain"));
+  await store.close();
+  const options = { seal, isSealed, hidesId: isSealed };
+  for (let start = 0; start < 2; start++) {
+    const hiding = await open(path, options);
+    assert.deepEqual(
+      (await hiding.list(secrets)).resources.map(({ metadata }) => metadata.id),
+      ["canary-7f3a"],
+    );
+    await hiding.close();
+    const db = new DatabaseSync(path);
+    const rows = db.prepare("SELECT id FROM resource ORDER BY id").all() as { id: string }[];
+    db.close();
+    assert.equal(rows.length, 2);
+    assert.ok(!rows.some(({ id }) => id.includes("canary")));
+  }
 });
 
 test("a sealed content that was moved to another resource is refused", async () => {

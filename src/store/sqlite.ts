@@ -20,6 +20,15 @@ export interface SqliteOptions {
   readonly seal?: Seal;
   /** Which types are sealed; needs `seal`. Default none. */
   readonly isSealed?: (type: string) => boolean;
+  /** Of which sealed types ids are secrets too: those are sealed with the spec, and a keyed hash stands in their place. Default none. */
+  readonly hidesId?: (type: string) => boolean;
+}
+
+/** What is sealed, and how. */
+interface Sealing {
+  readonly seal: Seal | undefined;
+  readonly isSealed: (type: string) => boolean;
+  readonly hidesId: (type: string) => boolean;
 }
 
 /**
@@ -32,9 +41,11 @@ export interface SqliteOptions {
 export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
   const { path, clock, log = silent, seal } = options;
   if (options.isSealed && !seal) throw new IchorError("invalid_argument", "sealing needs a master key");
-  const isSealed = options.isSealed ?? (() => false);
+  const { isSealed = () => false, hidesId = () => false } = options;
+  const sealing: Sealing = { seal, isSealed, hidesId: (type) => isSealed(type) && hidesId(type) };
   const resources: Stored[] = [];
   const unsealed: Stored[] = [];
+  const named: Key[] = [];
   const read = makeReader(path, seal);
   let refusal: unknown;
 
@@ -42,9 +53,12 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     path,
     (group) => {
       try {
-        for (const { stored, sealed } of read(group)) {
+        for (const { stored, sealed, hidden } of read(group)) {
+          const { type } = stored.metadata;
           resources.push(stored);
-          if (!sealed && isSealed(stored.metadata.type)) unsealed.push(stored);
+          const showsId = !hidden && sealing.hidesId(type);
+          if (showsId) named.push(stored.metadata);
+          if (showsId || (!sealed && isSealed(type))) unsealed.push(stored);
         }
       } catch (error) {
         refusal ??= error;
@@ -56,10 +70,9 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     checkKey(path, head.keyId, seal);
     if (refusal) throw refusal;
     const keyId = seal?.keyId ?? "";
-    const write = (puts: readonly Stored[], gone: readonly Key[], revision: number, epoch: string) =>
-      thread.commit(pack(puts, gone, seal, isSealed), { revision, epoch, keyId });
+    const write = (rows: Rows, revision: number, epoch: string) => thread.commit(rows, { revision, epoch, keyId });
     // A kind that has become a secret since: what lies there in plain text is sealed now.
-    if (unsealed.length > 0) await write(unsealed, [], head.revision, head.epoch);
+    if (unsealed.length > 0) await write(pack(unsealed, [], sealing, named), head.revision, head.epoch);
 
     const epoch = randomBytes(6).toString("hex");
     const memory: MemoryOptions = {
@@ -68,7 +81,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
       initial: { ...head, resources },
       persist: (changes) => {
         const { puts, gone } = last(changes);
-        return write(puts, gone, changes.at(-1)!.revision, epoch);
+        return write(pack(puts, gone, sealing), changes.at(-1)!.revision, epoch);
       },
     };
     log.info({ path, resources: resources.length, revision: head.revision }, "store opened");
@@ -116,21 +129,23 @@ function last(changes: readonly Change[]): { puts: Stored[]; gone: Key[] } {
   return { puts, gone };
 }
 
-function pack(
-  puts: readonly Stored[],
-  gone: readonly Key[],
-  seal: Seal | undefined,
-  isSealed: (type: string) => boolean,
-): Rows {
+/** Rows of what is to be put and what is to go; `named` go by their plain ids, whatever is hidden by now. */
+function pack(puts: readonly Stored[], gone: readonly Key[], sealing: Sealing, named: readonly Key[] = []): Rows {
+  const { seal, isSealed, hidesId } = sealing;
+  const rowId = (key: Key) => (seal && hidesId(key.type) ? seal.nameOf(key) : key.id);
   const specs: Uint8Array[] = [];
-  const rows: Row[] = puts.map(({ metadata, spec }) => {
+  const rows: Row[] = named.map(({ namespace, type, id }) => [namespace, type, id, null, 0, false]);
+  for (const { metadata, spec } of puts) {
     const { namespace, type, id, ...rest } = metadata;
+    const place = { namespace, type, id: rowId(metadata) };
+    const hidden = place.id !== id;
     const sealed = seal !== undefined && isSealed(type);
-    const content = sealed ? seal.seal(spec, metadata) : spec;
+    const content = sealed ? seal.seal(hidden ? withId(id, spec) : spec, place) : spec;
     specs.push(content);
-    return [namespace, type, id, JSON.stringify(rest), content.length, sealed];
-  });
-  for (const { namespace, type, id } of gone) rows.push([namespace, type, id, null, 0, false]);
+    const json = JSON.stringify(hidden ? { ...rest, idSealed: true } : rest);
+    rows.push([namespace, type, place.id, json, content.length, sealed]);
+  }
+  for (const key of gone) rows.push([key.namespace, key.type, rowId(key), null, 0, false]);
   const bytes = new Uint8Array(specs.reduce((sum, spec) => sum + spec.length, 0));
   let at = 0;
   for (const spec of specs) {
@@ -140,11 +155,26 @@ function pack(
   return { rows, specs: bytes };
 }
 
+/** An id and a spec in one: length of the id in bytes (4), id, spec. */
+function withId(id: string, spec: Uint8Array): Uint8Array {
+  const text = Buffer.from(id);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(text.length);
+  return Buffer.concat([length, text, spec]);
+}
+
+/** The inverse of {@link withId}. */
+function splitId(content: Uint8Array): { id: string; spec: Uint8Array } {
+  const bytes = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  const end = 4 + bytes.readUInt32BE();
+  return { id: bytes.toString("utf8", 4, end), spec: content.slice(end) };
+}
+
 /** Turns rows into resources; texts that many share (namespace, type, owner) are kept once. */
 function makeReader(
   path: string,
   seal: Seal | undefined,
-): (rows: Rows) => Iterable<{ stored: Stored; sealed: boolean }> {
+): (rows: Rows) => Iterable<{ stored: Stored; sealed: boolean; hidden: boolean }> {
   const texts = new Map<string, string>();
   const shared = (text: string) => {
     const known = texts.get(text);
@@ -158,14 +188,15 @@ function makeReader(
       const content = specs.slice(at, at + length);
       at += length;
       // Without any key at all the check of the head says what is wrong.
-      const spec = sealed && seal ? seal.open(content, key) : content;
-      const rest = parse(path, key, json);
-      yield { stored: { metadata: { ...key, ...rest, owner: shared(rest.owner) }, spec }, sealed };
+      const opened = sealed && seal ? seal.open(content, key) : content;
+      const { idSealed: hidden = false, ...rest } = parse(path, key, json);
+      const { id: name, spec } = hidden && seal ? splitId(opened) : { id, spec: opened };
+      yield { stored: { metadata: { ...key, ...rest, id: name, owner: shared(rest.owner) }, spec }, sealed, hidden };
     }
   };
 }
 
-function parse(path: string, key: Key, json: string | null): Omit<Metadata, keyof Key> {
+function parse(path: string, key: Key, json: string | null): Omit<Metadata, keyof Key> & { idSealed?: boolean } {
   try {
     const rest: unknown = JSON.parse(json ?? "");
     if (typeof rest === "object" && rest !== null && "version" in rest && "owner" in rest)
