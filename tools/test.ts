@@ -25,6 +25,8 @@ if (words.length === 0 && run(process.execPath, ["tools/check.ts"]) !== 0) proce
 const picked = files.length
   ? files
   : (wanted.length ? wanted : ["unit", "e2e"]).flatMap((name) => globSync(suites[name] ?? []));
+// Others' programs take minutes to build, which no test has.
+if (picked.some((file) => file.startsWith("test/interop/"))) run(process.execPath, ["test/interop/build.ts"]);
 // End-to-end suites start planes and browsers of their own: two at a time is what two cores carry.
 const options = [
   "--test",

@@ -22,6 +22,8 @@ export interface Said {
 export class TestPlane {
   readonly data: string;
   readonly log: string;
+  /** What the plane wrote to standard output, line by line. */
+  readonly printed: string[] = [];
   readonly #processes = new Set<ChildProcess>();
   readonly #heard = new EventEmitter();
   #told = "";
@@ -39,14 +41,15 @@ export class TestPlane {
     const args = ["--listen", listen!, "--machine-api", machineApi!, "--wireguard", wireguard!, ...more];
     const child = this.#spawn(["up", "--data", this.data, ...args]);
     this.#plane = child;
-    for await (const line of createInterface({ input: child.stdout! })) {
-      const link = /^Sign-in link\s+(\S+)/.exec(line)?.[1];
-      if (link) {
-        child.stdout!.resume();
-        return link;
-      }
-    }
-    throw new Error(`the plane did not start: ${readFileSync(this.log, "utf8").slice(-2000)}`);
+    return new Promise((resolve, reject) => {
+      const lines = createInterface({ input: child.stdout! });
+      lines.on("line", (line) => {
+        this.printed.push(line);
+        const link = /^Sign-in link\s+(\S+)/.exec(line)?.[1];
+        if (link) resolve(link);
+      });
+      lines.on("close", () => reject(new Error(`the plane did not start: ${this.#told.slice(-2000)}`)));
+    });
   }
 
   /** Process id of the running plane. */

@@ -1,5 +1,6 @@
-// Builds others' programs from the Go module proxy: `await goTool("talosctl")` answers the path of the binary, built once and kept under
-// .cache/interop. Each folder here with a go.mod is one set of tools.
+// Builds others' programs from the Go module proxy, once, and keeps them under .cache/interop: `node test/interop/build.ts` builds all, and
+// `./ichor test interop` does so first, since no test has the minutes that it takes. `await goTool("talosctl")` answers the path of a binary.
+// Each folder here with a go.mod is one set of tools.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -38,13 +39,23 @@ const tools: Record<string, Tool> = {
   "siderolink-machine": { folder: "siderolink-machine", target: "." },
 };
 
-/** The path of a tool, or why it is not to be had here: give that to `t.skip`. */
+/** The path of a tool that was built, or why it is not to be had here: give that to `t.skip`. */
 export async function goTool(name: string): Promise<{ path: string } | { skip: string }> {
+  const { path, stamp } = placeOf(name);
+  if (existsSync(path) && readIf(`${path}.stamp`) === stamp) return { path };
+  return { skip: `${name} is not built: ./ichor test interop does that, where Go is installed` };
+}
+
+function placeOf(name: string) {
   const tool = tools[name];
   if (!tool) throw new Error(`there is no tool ${name}; there are ${Object.keys(tools).join(", ")}`);
   const folder = join(here, tool.folder);
-  const path = join(cache, name);
-  const stamp = stampOf(folder, tool);
+  return { tool, folder, path: join(cache, name), stamp: stampOf(folder, tool) };
+}
+
+/** Builds a tool unless that was done; answers its path, or why it cannot be built here. */
+async function build(name: string): Promise<{ path: string } | { skip: string }> {
+  const { tool, folder, path, stamp } = placeOf(name);
   if (existsSync(path) && readIf(`${path}.stamp`) === stamp) return { path };
   if ((await run("go", ["version"], here)).code !== 0) return { skip: "Go is not installed" };
   mkdirSync(cache, { recursive: true });
@@ -128,7 +139,9 @@ function isStale(file: string): boolean {
 }
 
 if (import.meta.main) {
-  const result = await goTool(process.argv[2] ?? "");
-  console.log("path" in result ? result.path : result.skip);
-  process.exitCode = "path" in result ? 0 : 1;
+  const wanted = process.argv.slice(2);
+  for (const name of wanted.length ? wanted : Object.keys(tools)) {
+    const result = await build(name);
+    console.log("path" in result ? `built ${name}` : `skipped ${name}: ${result.skip}`);
+  }
 }
