@@ -3,6 +3,7 @@ import type { Boot } from "./boot.ts";
 import type { ConfigView } from "./config/view.ts";
 import { Etcd, type EtcdMember } from "./etcd.ts";
 import { KubeObjects, type SavedObjects } from "./kubeapi/objects.ts";
+import { RealControlPlane, type RealOptions } from "./kubereal/control-plane.ts";
 
 /** A cluster as it lives in its machines: etcd, the Kubernetes objects, who is there. Found by the id in the configurations. */
 export class Cluster {
@@ -10,11 +11,13 @@ export class Cluster {
   readonly name: string;
   readonly etcd: Etcd;
   readonly objects: KubeObjects;
+  /** The real API server and etcd; undefined where the built-in API serves `objects`. */
+  readonly real: RealControlPlane | undefined;
   readonly #peers = new Set<Boot>();
   readonly #listeners = new Set<() => void>();
   readonly #dirty: () => void;
 
-  constructor(id: string, name: string, clock: Clock, dirty: () => void) {
+  constructor(id: string, name: string, clock: Clock, dirty: () => void, real?: RealOptions) {
     this.id = id;
     this.name = name;
     this.#dirty = dirty;
@@ -23,6 +26,7 @@ export class Cluster {
       this.etcd.wrote();
       dirty();
     });
+    this.real = real && new RealControlPlane(id, real);
   }
   get peers(): readonly Boot[] {
     return [...this.#peers];
@@ -39,6 +43,7 @@ export class Cluster {
   /** Has everyone who waits for etcd look again: a member's disk changed. */
   touch(): void {
     this.#dirty();
+    if (!this.etcd.bootstrapped) void this.real?.stop(true);
     for (const listener of [...this.#listeners]) listener();
   }
   /** Calls back when etcd changes, until the answer is called. */
@@ -64,20 +69,26 @@ export class Clusters {
   readonly #clusters = new Map<string, Cluster>();
   readonly #clock: Clock;
   readonly #dirty: () => void;
+  readonly #real: RealOptions | undefined;
 
-  constructor(clock: Clock, dirty: () => void = () => {}) {
+  constructor(clock: Clock, dirty: () => void = () => {}, real?: RealOptions) {
     this.#clock = clock;
     this.#dirty = dirty;
+    this.#real = real;
   }
   /** The cluster of a configuration. The authority is part of the identity: another one is another cluster. */
   of(config: ConfigView): Cluster {
     const id = config.clusterId || config.os.crt;
     let cluster = this.#clusters.get(id);
     if (!cluster) {
-      cluster = new Cluster(id, config.clusterName, this.#clock, this.#dirty);
+      cluster = new Cluster(id, config.clusterName, this.#clock, this.#dirty, this.#real);
       this.#clusters.set(id, cluster);
     }
     return cluster;
+  }
+  /** Ends the programs of all clusters; what they hold stays. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#clusters.values()].map((cluster) => cluster.real?.stop()));
   }
   save(): SavedCluster[] {
     return [...this.#clusters.values()].map((cluster) => ({
@@ -89,7 +100,7 @@ export class Clusters {
   }
   load(saved: readonly SavedCluster[]): void {
     for (const { id, name, members, objects } of saved) {
-      const cluster = new Cluster(id, name, this.#clock, this.#dirty);
+      const cluster = new Cluster(id, name, this.#clock, this.#dirty, this.#real);
       cluster.etcd.load(members);
       cluster.objects.load(objects);
       this.#clusters.set(id, cluster);

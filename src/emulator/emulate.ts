@@ -10,6 +10,8 @@ import { parseApiUrl, parseKernelArguments } from "./join/arguments.ts";
 import type { Joiner } from "./join/joiner.ts";
 import { SideroLink } from "./join/siderolink.ts";
 import type { Knobs } from "./knobs.ts";
+import type { Programs } from "./kubereal/control-plane.ts";
+import { KubernetesFolder } from "./kubereal/folder.ts";
 import { Machine } from "./machine.ts";
 import { StateDirectory } from "./state-directory.ts";
 import { defaultTalosVersion, release } from "./versions.ts";
@@ -32,6 +34,8 @@ export interface EmulatorOptions {
   readonly talosVersion?: string;
   /** Milliseconds between two machines' power on. Default 0: as many at once as processors can do. */
   readonly stagger?: number;
+  /** Each cluster gets these instead of the built-in Kubernetes API. */
+  readonly kubernetes?: Programs;
   readonly knobs?: Knobs;
   readonly log?: Logger;
   readonly clock?: Clock;
@@ -63,7 +67,10 @@ export async function startEmulator(options: EmulatorOptions): Promise<Emulator>
   if (args.siderolink) parseApiUrl(args.siderolink);
   const medium = release(options.talosVersion ?? defaultTalosVersion);
   const directory = options.stateDir ? await StateDirectory.open(options.stateDir, clock, log) : undefined;
-  const clusters = new Clusters(clock, () => directory?.dirty());
+  const kubernetes = options.kubernetes && (await KubernetesFolder.open(options.kubernetes, options.stateDir));
+  const real = options.kubernetes &&
+    kubernetes && { programs: options.kubernetes, folder: kubernetes.path, clock, log };
+  const clusters = new Clusters(clock, () => directory?.dirty(), real);
   clusters.load(directory?.clusters ?? []);
   directory?.saveClusters(() => clusters.save());
   const apid = new ApidServer();
@@ -99,6 +106,8 @@ export async function startEmulator(options: EmulatorOptions): Promise<Emulator>
   const stop = () => {
     stopping ??= (async () => {
       await Promise.all(machines.map((machine) => machine.stop()));
+      await clusters.stop();
+      await kubernetes?.close();
       await directory?.close();
     })();
     return stopping;

@@ -62,6 +62,11 @@ export async function issue(ca: Pair, leaf: Leaf): Promise<Pair> {
   return { crt: await certify(ca, leaf, own.key), key: own.pem };
 }
 
+/** Issues a certificate for a key that is there already (PEM). */
+export async function issueFor(ca: Pair, leaf: Leaf, key: string): Promise<string> {
+  return certify(ca, leaf, parseKey(key));
+}
+
 /** A self-signed certificate, Ed25519. */
 export async function selfSigned(leaf: Leaf): Promise<Pair> {
   const own = newKey("ed25519");

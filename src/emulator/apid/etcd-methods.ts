@@ -82,6 +82,10 @@ export const etcdMethods: Partial<ServiceImpl<typeof MachineService>> = {
   },
   async *etcdSnapshot(_, context) {
     const { cluster } = local(bootOf(context));
+    if (cluster.real) {
+      for await (const bytes of cluster.real.snapshot(context.signal)) yield { bytes };
+      return;
+    }
     const content = Buffer.from(JSON.stringify(cluster.objects.save()));
     for (let at = 0; at < content.length; at += 65_536) yield { bytes: content.subarray(at, at + 65_536) };
     yield { bytes: createHash("sha256").update(content).digest() };

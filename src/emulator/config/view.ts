@@ -24,6 +24,8 @@ export interface ConfigView {
   readonly acceptedOS: readonly string[];
   readonly kubernetes: Authority;
   readonly etcd: Authority;
+  /** Of the aggregation layer. */
+  readonly aggregator: Authority;
   readonly serviceAccountKey: string;
   readonly clusterId: string;
   readonly clusterName: string;
@@ -63,6 +65,7 @@ export function viewDocuments(documents: readonly Document[], text: string): Con
   const type = textAt(main, "machine.type");
   const link = body("SideroLinkConfig");
   const kubeCA = body("KubeAPIServerCAConfig");
+  const aggregatorCA = body("KubeAggregatorCAConfig");
   const installImage = textAt(main, "machine.install.image");
   const labels = at(body("KubeNodeConfig"), "labels") ?? at(main, "machine.nodeLabels");
   return {
@@ -82,6 +85,9 @@ export function viewDocuments(documents: readonly Document[], text: string): Con
         }
       : authority(main, "cluster.ca"),
     etcd: authority(main, "cluster.etcd.ca"),
+    aggregator: aggregatorCA
+      ? { crt: textAt(aggregatorCA, "issuingCA.cert"), key: textAt(aggregatorCA, "issuingCA.key") }
+      : authority(main, "cluster.aggregatorCA"),
     serviceAccountKey:
       decode(textAt(main, "cluster.serviceAccount.key")) ||
       textAt(body("KubeServiceAccountConfig"), "issuer.privateKey"),

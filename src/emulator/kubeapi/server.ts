@@ -1,10 +1,11 @@
 import { createServer as createHttp1 } from "node:http";
 import { createServer as createHttp2, type Http2ServerRequest } from "node:http2";
-import type { Duplex } from "node:stream";
+import { type Duplex, pipeline } from "node:stream";
 import { createSecureContext, type TLSSocket } from "node:tls";
 import { isIP } from "#emulator/apid/certificates.ts";
 import type { Boot } from "#emulator/boot.ts";
 import type { Cluster } from "#emulator/cluster.ts";
+import type { ConfigView } from "#emulator/config/view.ts";
 import { type Network, ports } from "#emulator/network.ts";
 import { issue } from "#emulator/pki.ts";
 import { acceptTls } from "#emulator/tls.ts";
@@ -67,8 +68,10 @@ export class KubeServer {
   async start(): Promise<void> {
     if (this.#running) return;
     this.#running = true;
-    seedObjects(this.#cluster.objects);
-    this.#off = startWorkloads(this.#cluster, this.#boot);
+    if (!this.#cluster.real) {
+      seedObjects(this.#cluster.objects);
+      this.#off = startWorkloads(this.#cluster, this.#boot);
+    }
     if (this.#boot.network) await this.#listen(this.#boot.network);
   }
   /** Stops to listen and cuts all connections. */
@@ -84,38 +87,56 @@ export class KubeServer {
   async #listen(network: Network): Promise<void> {
     const { config } = this.#boot;
     if (!config) return;
-    const host = new URL(config.endpoint).hostname.replace(/^\[|\]$/g, "");
-    const names = [host, ...config.apiServerSANs, ...config.certSANs];
+    const names = this.#names(config);
+    const { real } = this.#cluster;
+    if (real) {
+      await real.serve(config, names);
+      if (!this.#running || this.#boot.network !== network) return;
+      this.#replace(network, (stream) => splice(stream, real.connect()));
+      // Kubelets that wait for the API server need not be late.
+      this.#cluster.touch();
+      return;
+    }
     const pair = await issue(
       { crt: config.kubernetes.crt, key: config.kubernetes.key },
       {
         commonName: "kube-apiserver",
         organizations: ["kube-master"],
         server: true,
-        dns: [
-          ...new Set([
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "kubernetes.default.svc.cluster.local",
-            "localhost",
-            this.#boot.hostname,
-            ...names.filter((name) => !isIP(name)),
-          ]),
-        ],
-        ips: [...new Set([...this.#boot.addresses(), "127.0.0.1", "10.96.0.1", ...names.filter(isIP)])],
+        dns: names.filter((name) => !isIP(name)),
+        ips: names.filter(isIP),
         notBefore: this.#boot.now() - 60_000,
         validity: 365 * day,
       },
     );
     if (!this.#running || this.#boot.network !== network) return;
     const secureContext = createSecureContext({ cert: pair.crt, key: pair.key, ca: config.kubernetes.crt });
+    this.#replace(network, (stream) => this.#accept(stream, secureContext));
+  }
+
+  #replace(network: Network, accept: (stream: Duplex) => void): void {
     this.#listener?.close();
     this.#listener = network.listen(ports.kubernetes, (stream) => {
       this.#open.add(stream);
       stream.once("close", () => this.#open.delete(stream));
-      this.#accept(stream, secureContext);
+      accept(stream);
     });
+  }
+
+  /** All names and addresses by which this control plane's API server is called. */
+  #names(config: ConfigView): string[] {
+    const host = new URL(config.endpoint).hostname.replace(/^\[|\]$/g, "");
+    const own = [
+      "kubernetes",
+      "kubernetes.default",
+      "kubernetes.default.svc",
+      "kubernetes.default.svc.cluster.local",
+      "localhost",
+      this.#boot.hostname,
+      "127.0.0.1",
+      "10.96.0.1",
+    ];
+    return [...new Set([...own, ...this.#boot.addresses(), host, ...config.apiServerSANs, ...config.certSANs])];
   }
 
   #accept(stream: Duplex, secureContext: ReturnType<typeof createSecureContext>): void {
@@ -134,4 +155,16 @@ export class KubeServer {
       }
     });
   }
+}
+
+/** Joins a connection from the link to one of the real API server: its TLS goes through untouched. */
+function splice(stream: Duplex, opening: Promise<Duplex>): void {
+  stream.on("error", () => {});
+  opening.then(
+    (socket) => {
+      pipeline(stream, socket, () => {});
+      pipeline(socket, stream, () => {});
+    },
+    () => stream.destroy(),
+  );
 }

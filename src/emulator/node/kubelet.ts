@@ -4,22 +4,24 @@ import { isIP } from "#emulator/apid/certificates.ts";
 import type { Boot } from "#emulator/boot.ts";
 import type { Cluster } from "#emulator/cluster.ts";
 import type { KubeObject } from "#emulator/kubeapi/objects.ts";
-import { types } from "#emulator/state/types.ts";
 import { sleep } from "#lib/abort.ts";
 import { backoffDelay } from "#lib/backoff.ts";
 import { messageOf } from "#lib/errors.ts";
+import { conditionsOf, nodeObject, showNode } from "./node-object.ts";
+import { RealNode } from "./real-node.ts";
 
 /**
  * The kubelet: registers its node through the cluster endpoint of the configuration, over the link and the plane's load balancer, with
- * TLS verified against the cluster's authority; then keeps the node's status, in the process, until the boot ends.
+ * TLS verified against the cluster's authority; then keeps the node's status until the boot ends: in the process, or through a real API.
  */
 export async function runKubelet(boot: Boot, cluster: Cluster): Promise<void> {
   const { clock, delays } = boot.chassis;
   boot.services.run("kubelet");
+  const real = cluster.real && new RealNode(boot, cluster.real);
   for (let attempt = 0; ; attempt++) {
     boot.signal.throwIfAborted();
     try {
-      await register(boot);
+      await (real ? real.register() : register(boot));
       break;
     } catch (error) {
       boot.signal.throwIfAborted();
@@ -35,14 +37,14 @@ export async function runKubelet(boot: Boot, cluster: Cluster): Promise<void> {
     }
   }
   await sleep(delays.kubelet, clock, boot.signal);
+  if (real) return real.run();
   setReady(boot, cluster, true);
   const down = () => setReady(boot, cluster, false);
   boot.signal.addEventListener("abort", down, { once: true });
   boot.setUnmet("nodeReady", undefined);
   const stop = cluster.objects.subscribe((event) => {
     if (event.resource !== "/nodes" || event.object.metadata.name !== boot.hostname) return;
-    if (event.type === "DELETED") boot.state.remove(types.nodeStatus, boot.hostname);
-    else show(boot, event.object);
+    showNode(boot, event.type === "DELETED" ? undefined : event.object);
   });
   boot.signal.addEventListener("abort", stop, { once: true });
 }
@@ -116,100 +118,15 @@ function post(socket: TLSSocket, path: string, body: object, token: string, sign
   });
 }
 
-function nodeObject(boot: Boot): KubeObject {
-  const { config, chassis, hostname } = boot;
-  const { hardware, release } = chassis;
-  const version = /:v?([^@]+)/.exec(config?.kubeletImage.split("/").at(-1) ?? "")?.[1] ?? release.kubernetes;
-  const capacity = {
-    cpu: String(hardware.board.cpu.threads),
-    memory: `${hardware.memory.reduce((sum, module) => sum + module.mib, 0) * 1024}Ki`,
-    pods: "110",
-    "ephemeral-storage": `${Math.floor((hardware.disks[0]?.bytes ?? 0) / 1024)}Ki`,
-  };
-  return {
-    apiVersion: "v1",
-    kind: "Node",
-    metadata: {
-      name: hostname,
-      labels: {
-        "beta.kubernetes.io/arch": hardware.board.arch,
-        "beta.kubernetes.io/os": "linux",
-        "kubernetes.io/arch": hardware.board.arch,
-        "kubernetes.io/hostname": hostname,
-        "kubernetes.io/os": "linux",
-        ...(config?.controlPlane ? { "node-role.kubernetes.io/control-plane": "" } : {}),
-        ...config?.nodeLabels,
-      },
-      annotations: { "talos.dev/owned-labels": "[]" },
-    },
-    spec:
-      config?.controlPlane && !config.schedulable
-        ? { taints: [{ key: "node-role.kubernetes.io/control-plane", effect: "NoSchedule" }] }
-        : {},
-    status: {
-      capacity,
-      allocatable: capacity,
-      addresses: [
-        { type: "InternalIP", address: hardware.lan.address },
-        { type: "Hostname", address: hostname },
-      ],
-      nodeInfo: {
-        machineID: hardware.uuid.replaceAll("-", ""),
-        systemUUID: hardware.uuid,
-        bootID: boot.bootId,
-        kernelVersion: release.kernel,
-        osImage: `Talos (${release.tag})`,
-        containerRuntimeVersion: `containerd://${release.containerd}`,
-        kubeletVersion: `v${version}`,
-        kubeProxyVersion: "",
-        operatingSystem: "linux",
-        architecture: hardware.board.arch,
-      },
-      conditions: [],
-    },
-  };
-}
-
 function setReady(boot: Boot, cluster: Cluster, ready: boolean): void {
   const current = cluster.objects.get("/nodes", "", boot.hostname);
   if (!current) return;
-  const now = new Date(boot.chassis.clock.now()).toISOString().replace(/\.\d+/, "");
-  const condition = (type: string, status: string, reason: string, message: string) => ({
-    type,
-    status,
-    reason,
-    message,
-    lastHeartbeatTime: now,
-    lastTransitionTime: now,
-  });
   const fresh = nodeObject(boot);
   const next: KubeObject = {
     ...current,
     metadata: { ...current.metadata, labels: { ...current.metadata.labels, ...fresh.metadata.labels } },
-    status: {
-      ...(fresh.status as object),
-      conditions: [
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ready
-          ? condition("Ready", "True", "KubeletReady", "kubelet is posting ready status")
-          : condition("Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."),
-      ],
-    },
+    status: { ...(fresh.status as object), conditions: conditionsOf(boot, ready || undefined) },
   };
   cluster.objects.update("/nodes", next);
-  if (ready) show(boot, next);
-}
-
-function show(boot: Boot, node: KubeObject): void {
-  const status = node.status as { conditions?: { type: string; status: string }[] } | undefined;
-  boot.state.put(types.nodeStatus, boot.hostname, {
-    nodename: boot.hostname,
-    nodeReady:
-      status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") ?? false,
-    unschedulable: (node.spec as { unschedulable?: boolean } | undefined)?.unschedulable ?? false,
-    labels: node.metadata.labels ?? {},
-    annotations: node.metadata.annotations ?? {},
-  });
+  if (ready) showNode(boot, next);
 }

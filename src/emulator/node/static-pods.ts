@@ -15,10 +15,12 @@ export function runStaticPods(boot: Boot, cluster: Cluster): void {
   ] as const) {
     const name = `${component}-${hostname}`;
     const pod = podObject(boot, name, component, image || `registry.k8s.io/${component}:v${kubernetes}`);
+    boot.state.put(types.staticPodStatus, `kube-system/${name}`, { podStatus: pod.status as never });
+    // No kubelet mirrors them into a real API.
+    if (cluster.real) continue;
     const known = cluster.objects.get("/pods", "kube-system", name);
     if (known) cluster.objects.update("/pods", { ...pod, metadata: { ...known.metadata, ...pod.metadata } });
     else cluster.objects.create("/pods", pod);
-    boot.state.put(types.staticPodStatus, `kube-system/${name}`, { podStatus: pod.status as never });
   }
   boot.signal.addEventListener(
     "abort",
