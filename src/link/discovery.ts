@@ -90,8 +90,7 @@ export class Discovery {
     if ((affiliateData?.length ?? 0) > longestData) throw invalid(`affiliate_data is longer than ${longestData} bytes`);
     if (affiliateEndpoints.some(({ length }) => length > longestEndpoint))
       throw invalid(`an endpoint is longer than ${longestEndpoint} bytes`);
-    if (!this.#clusters.has(clusterId) && this.#clusters.size >= mostClusters) throw exhausted("too many clusters");
-    const members = this.#clusters.get(clusterId) ?? { affiliates: new Map(), watchers: new Set() };
+    const members = this.#members(clusterId);
     if (!members.affiliates.has(affiliateId) && members.affiliates.size >= mostAffiliates)
       throw exhausted(`more than ${mostAffiliates} affiliates`);
     const expires = this.#clock.now() + ttl;
@@ -109,9 +108,16 @@ export class Discovery {
     this.#timer ??= this.#clock.after(60_000, () => this.#collect());
   }
 
+  /** Those of a cluster; new ones are not yet kept. */
+  #members(clusterId: string): Members {
+    const members = this.#clusters.get(clusterId);
+    if (!members && this.#clusters.size >= mostClusters) throw exhausted("too many clusters");
+    return members ?? { affiliates: new Map(), watchers: new Set() };
+  }
+
   async *#watch(clusterId: string, signal: AbortSignal): AsyncGenerator<WatchResponse> {
     checkId("cluster_id", clusterId);
-    const members = this.#clusters.get(clusterId) ?? { affiliates: new Map(), watchers: new Set() };
+    const members = this.#members(clusterId);
     this.#clusters.set(clusterId, members);
     const watcher: Watcher = { waiting: [], slow: false, wake: () => {} };
     members.watchers.add(watcher);
@@ -154,13 +160,19 @@ export class Discovery {
     const now = this.#clock.now();
     for (const [clusterId, members] of this.#clusters) {
       const gone: string[] = [];
+      const changed: string[] = [];
       for (const [id, affiliate] of members.affiliates) {
+        if (affiliate.expires <= now) {
+          members.affiliates.delete(id);
+          gone.push(id);
+          continue;
+        }
+        const before = affiliate.endpoints.size;
         for (const [name, expires] of affiliate.endpoints) if (expires <= now) affiliate.endpoints.delete(name);
-        if (affiliate.expires > now) continue;
-        members.affiliates.delete(id);
-        gone.push(id);
+        if (affiliate.endpoints.size < before) changed.push(id);
       }
       if (gone.length > 0) this.#tell(members, gone, true);
+      if (changed.length > 0) this.#tell(members, changed, false);
       this.#dropEmpty(clusterId);
     }
     if (this.#clusters.size > 0) this.#timer = this.#clock.after(60_000, () => this.#collect());

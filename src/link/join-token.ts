@@ -62,10 +62,12 @@ export function isSignedBy(token: Extract<JoinToken, { kind: "signed" }>, key: s
 
 /** A map as Go's encoding/json writes it: keys sorted, no spaces, markup escaped. */
 function goJson(map: Readonly<Record<string, string>>): string {
-  const sorted = Object.fromEntries(
-    Object.entries(map).sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b))),
-  );
-  return JSON.stringify(sorted).replace(
+  // Written by hand: an object of the language would put keys that are numbers first.
+  const text = (value: string) => JSON.stringify(value.toWellFormed());
+  const fields = Object.entries(map)
+    .sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    .map(([key, value]) => `${text(key)}:${text(value)}`);
+  return `{${fields.join(",")}}`.replace(
     /[<>&\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );

@@ -42,6 +42,9 @@ export class Peers {
   readonly #options: PeersOptions;
   readonly #state: State;
   readonly #byAddress = new Map<string, Known>();
+  /** What the engine was told, by address, and the address that each key stands for now. */
+  readonly #told = new Map<string, { readonly key: string; readonly virtual: string }>();
+  readonly #addressOfKey = new Map<string, string>();
   readonly #tunnels = new Set<string>();
   /** Addresses that the engine says are up, with where they are. */
   readonly #up = new Map<string, string>();
@@ -72,9 +75,21 @@ export class Peers {
     const address = addressOf(spec);
     const before = this.#byAddress.get(address);
     if (before && before.key !== spec.nodePublicKey) this.#up.delete(address);
-    if (spec.virtualAddrport) this.#tunnels.add(spec.virtualAddrport);
     const endpoint = parseEndpoint(spec);
     await this.#options.engine.setPeer({ publicKey, address, ...(endpoint ? { endpoint } : {}) });
+    this.#untell(address);
+    this.#told.set(address, { key: spec.nodePublicKey, virtual: spec.virtualAddrport });
+    this.#addressOfKey.set(spec.nodePublicKey, address);
+    if (spec.virtualAddrport) this.#tunnels.add(spec.virtualAddrport);
+  }
+
+  /** An address has one key and one virtual address, or none: those before mean nothing more. */
+  #untell(address: string): void {
+    const before = this.#told.get(address);
+    if (!before) return;
+    this.#told.delete(address);
+    this.#tunnels.delete(before.virtual);
+    if (this.#addressOfKey.get(before.key) === address) this.#addressOfKey.delete(before.key);
   }
 
   /** Follows the store and the engine until the signal aborts. Resolves when all that is stored is known to the engine. */
@@ -111,13 +126,22 @@ export class Peers {
     const before = this.#byAddress.get(address);
     // A pending record of a machine that was admitted meanwhile does not take its address back.
     if (before?.kind === LinkKind && kind === PendingMachineKind) return;
-    await this.ensure(spec, Buffer.from(spec.nodePublicKey, "base64"));
+    try {
+      await this.ensure(spec, Buffer.from(spec.nodePublicKey, "base64"));
+    } catch (error) {
+      // One record that no peer can be made of must not keep the others out.
+      this.#options.log.warn({ link: metadata.id, error: messageOf(error) }, "link cannot be used");
+      return;
+    }
     this.#byAddress.set(address, { kind, id: metadata.id, key: spec.nodePublicKey });
     if (kind === LinkKind && (before?.kind !== LinkKind || before.id !== metadata.id))
       this.#options.onAdmitted(address, metadata.id);
     // It was up before this record was there: nobody will tell again.
     const endpoint = this.#up.get(address);
     if (endpoint !== undefined && !spec.connected) await this.#keepConnected(address, true, endpoint);
+    // An earlier run of the plane left it as connected; this one has not heard of it yet.
+    else if (endpoint === undefined && spec.connected && before === undefined)
+      await this.#keepConnected(address, false, undefined);
   }
 
   /** What is being torn down goes once nobody but the link holds it. */
@@ -137,8 +161,10 @@ export class Peers {
     if (known?.kind !== kind || known.id !== metadata.id) return;
     this.#byAddress.delete(address);
     this.#up.delete(address);
-    this.#tunnels.delete(spec.virtualAddrport);
-    await this.#options.engine.removePeer(Buffer.from(spec.nodePublicKey, "base64"));
+    // The same boot of a machine may be known by another record, with another address, by now.
+    const stands = this.#addressOfKey.get(spec.nodePublicKey) ?? address;
+    this.#untell(address);
+    if (stands === address) await this.#options.engine.removePeer(Buffer.from(spec.nodePublicKey, "base64"));
   }
 
   /** One write for each real change. */

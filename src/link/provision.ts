@@ -18,6 +18,7 @@ import type { Logger } from "#lib/log.ts";
 import type { Kind } from "#resource/kind.ts";
 import type { Resource } from "#resource/resource.ts";
 import type { Draft, State } from "#store/state.ts";
+import { isUsable } from "#wireguard/keys.ts";
 import { planeAddress, randomMachineAddress, randomVirtualAddress } from "./address.ts";
 import { isSignedBy, parseJoinToken, providerKey } from "./join-token.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
@@ -55,7 +56,7 @@ export class Provisioner {
 
   async provision(request: ProvisionRequest): Promise<ProvisionResponse> {
     const publicKey = Buffer.from(request.nodePublicKey, "base64");
-    if (publicKey.length !== 32 || publicKey.toString("base64") !== request.nodePublicKey) {
+    if (!isUsable(publicKey) || publicKey.toString("base64") !== request.nodePublicKey) {
       throw new IchorError("invalid_argument", "node_public_key is not a WireGuard key: 32 bytes in base64");
     }
     if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(request.nodeUuid))

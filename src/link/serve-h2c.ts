@@ -1,6 +1,7 @@
 import { createServer, type Http2ServerRequest, type ServerHttp2Session } from "node:http2";
 import { type ConnectRouter, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { withAuthority } from "#lib/authority.ts";
 import type { LinkEngine } from "./engine.ts";
 
 /** Who calls, inside the link: the only identity there is. */
@@ -23,7 +24,7 @@ export async function serveH2C(
       return createContextValues().set(callerAddress, (session && callers.get(session)) ?? "");
     },
   });
-  const server = createServer(handler);
+  const server = createServer(withAuthority(handler));
   const sessions = new Set<ServerHttp2Session>();
   let arriving = "";
   server.on("session", (session) => {

@@ -2,6 +2,7 @@ import { createServer, type Http2SecureServer, type Http2Server } from "node:htt
 import type { AddressInfo, Socket } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { withAuthority } from "#lib/authority.ts";
 import { IchorError, messageOf } from "#lib/errors.ts";
 import { formatHostPort } from "#lib/ip.ts";
 
@@ -16,7 +17,7 @@ export async function listenForMachines(
   bind: { readonly host: string; readonly port: number },
   routes: (router: ConnectRouter) => void,
 ): Promise<Listener> {
-  const server = createServer(connectNodeAdapter({ routes, grpcWeb: false, connect: false }));
+  const server = createServer(withAuthority(connectNodeAdapter({ routes, grpcWeb: false, connect: false })));
   await open(server, bind, "--machine-api");
   return { port: (server.address() as AddressInfo).port, close: () => stopServer(server) };
 }

@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "#lib/clock.ts";
+import { IchorError } from "#lib/errors.ts";
 import { parseIP } from "#lib/ip.ts";
 import { CookieJar } from "./cookie.ts";
+import { isUsable } from "./keys.ts";
 import {
   cookieLength,
   initiationLength,
@@ -79,11 +81,13 @@ export class WireGuard<E> {
     return this.#byIndex.size;
   }
 
-  /** Adds a peer, replacing one with the same key. Throws `invalid_argument` for addresses that are none; a key of low order too. */
+  /** Adds a peer, replacing one with the same key. Throws `invalid_argument` for addresses and keys that are none; keys of low order too. */
   addPeer(options: PeerOptions<E>): PeerState<E> {
     const addresses = options.allowedIPs.map((text) => addressKey(parseIP(text.split("/")[0] ?? "")));
-    const remote = remoteIdentity(this.#local, options.publicKey, options.presharedKey);
-    if (!remote) throw new RangeError("the peer's public key is not usable");
+    const remote = isUsable(options.publicKey)
+      ? remoteIdentity(this.#local, options.publicKey, options.presharedKey)
+      : undefined;
+    if (!remote) throw new IchorError("invalid_argument", "the peer's public key is not usable");
     this.removePeer(options.publicKey);
     const { clock, mtu = 1280, limits = messageLimits, send } = this.#options;
     const peer: Peer<E> = new Peer<E>(

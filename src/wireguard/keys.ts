@@ -39,6 +39,12 @@ export function agree(privateKey: KeyObject, publicKey: KeyObject): Uint8Array |
   }
 }
 
+/** Whether bytes are a public key that anybody can agree with: 32 of them, not of low order. */
+export function isUsable(publicKey: Uint8Array): boolean {
+  return publicKey.length === keyLength && agree(probe, publicObject(publicKey)) !== undefined;
+}
+const probe = privateObject(generatePrivateKey());
+
 function rawPublic(key: KeyObject): Uint8Array {
   return new Uint8Array(key.export({ format: "der", type: "spki" }).subarray(publicPrefix.length));
 }

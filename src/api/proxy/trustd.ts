@@ -6,6 +6,7 @@ import { ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { Pkcs10CertificateRequest, SubjectAlternativeNameExtension } from "@peculiar/x509";
 import { SecurityService } from "#gen/securityapi/securityapi_pb.ts";
+import { withAuthority } from "#lib/authority.ts";
 import type { Clock } from "#lib/clock.ts";
 import { codeOf, IchorError, messageOf } from "#lib/errors.ts";
 import { canonicalIP } from "#lib/ip.ts";
@@ -142,7 +143,7 @@ function serve(stream: Duplex, own: CertKey, routes: (router: ConnectRouter) => 
       handshakeTimeout,
       settings: { maxConcurrentStreams: 8 },
     },
-    (req, res) => handler(req, res),
+    withAuthority(handler),
   );
   server.on("session", (session) => {
     session.setTimeout(idleTimeout, () => session.destroy());

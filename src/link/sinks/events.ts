@@ -42,14 +42,26 @@ export class EventSink {
         let event: MachineStatusEvent;
         try {
           event = fromBinary(MachineStatusEventSchema, data.value);
-        } catch {
-          throw new ConnectError("the event cannot be decoded", Code.InvalidArgument);
+        } catch (error) {
+          // Answered like any other: the machine would tell it again and again, and nothing after it.
+          this.#log.warn({ address, error: messageOf(error) }, "machine status cannot be decoded");
+          return {};
         }
         if (uuid !== undefined) await this.#keep(uuid, event);
-        else if (this.#pending.size < mostPending) this.#pending.set(address, event);
+        else this.#remember(address, event);
         return {};
       },
     });
+  }
+
+  /** The last of each; beyond the bound, whoever spoke longest ago is forgotten. */
+  #remember(address: string, event: MachineStatusEvent): void {
+    this.#pending.delete(address);
+    this.#pending.set(address, event);
+    for (const oldest of this.#pending.keys()) {
+      if (this.#pending.size <= mostPending) break;
+      this.#pending.delete(oldest);
+    }
   }
 
   /** A machine was admitted: what it told before counts now. */

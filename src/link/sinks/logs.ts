@@ -26,15 +26,11 @@ export async function listenForLogs(
     let rest = "";
     const decoder = new TextDecoder();
     stream.on("data", (chunk: Uint8Array) => {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n").flatMap(cut);
       rest = lines.pop() ?? "";
-      while (rest.length > longestLine) {
-        lines.push(rest.slice(0, longestLine));
-        rest = rest.slice(longestLine);
-      }
       // Looked up for each chunk: a machine is admitted, or forgotten, while its connection lasts.
       const uuid = machineAt(remoteAddress);
-      if (uuid !== undefined) for (const line of lines) if (line.trim()) logs.append(uuid, line.slice(0, longestLine));
+      if (uuid !== undefined) for (const line of lines) if (line.trim()) logs.append(uuid, line);
     });
     stream.once("end", () => stream.end());
   });
@@ -45,4 +41,11 @@ export async function listenForLogs(
       for (const stream of open) stream.destroy();
     },
   };
+}
+
+/** A line in pieces that are not too long; at least one. */
+function cut(line: string): string[] {
+  const pieces = [line.slice(0, longestLine)];
+  for (let at = longestLine; at < line.length; at += longestLine) pieces.push(line.slice(at, at + longestLine));
+  return pieces;
 }

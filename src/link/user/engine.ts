@@ -111,6 +111,8 @@ export class UserEngine implements LinkEngine {
       // The machine booted: connections with its former life are dead.
       this.#forget(before);
     }
+    // The same key at another address: the peer moves.
+    await this.removePeer(peer.publicKey);
     const known = { peer, up: false } as { -readonly [K in keyof Known]: Known[K] };
     known.state = this.#device.addPeer({
       publicKey: peer.publicKey,
@@ -187,6 +189,8 @@ export class UserEngine implements LinkEngine {
     for (const known of this.#byAddress.values()) known.timer?.cancel();
     this.#stack.close();
     this.#device.close();
+    // Node resolves even a bare address on the next turn: without it the last resets would be dropped with the socket.
+    await new Promise<void>((resolve) => setImmediate(resolve));
     await new Promise<void>((resolve) => this.#socket.close(() => resolve()));
   }
 
