@@ -6,7 +6,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { ProvisionService } from "#gen/sidero/link/link_pb.ts";
 import { listenForMachines } from "./machine-listener.ts";
 
-test("no authority that somebody on the network sends ends the process", async () => {
+test("no authority that somebody on the network sends ends the process", async (t) => {
   const listener = await listenForMachines({ host: "127.0.0.1", port: 0 }, (router) => {
     router.service(ProvisionService, {
       provision: () => {
@@ -14,8 +14,10 @@ test("no authority that somebody on the network sends ends the process", async (
       },
     });
   });
+  t.after(() => listener.close());
   const url = `http://127.0.0.1:${listener.port}`;
   const session = connect(url);
+  t.after(() => session.destroy());
   for (const authority of ["fdae::1:8090", "::", "a b", "[", "%zz", "x:99999"]) {
     const stream = session.request({
       ":authority": authority,
@@ -25,16 +27,15 @@ test("no authority that somebody on the network sends ends the process", async (
       te: "trailers",
     });
     stream.end(Buffer.alloc(5));
-    const status = await new Promise((resolve, reject) => {
-      stream.on("error", reject);
-      stream.on("response", (headers) => resolve(headers["grpc-status"]));
+    // What Node itself refuses, it ends with an error of the stream.
+    const status = await new Promise((resolve) => {
+      stream.on("error", resolve);
+      stream.on("response", (headers) => headers["grpc-status"] && resolve(headers["grpc-status"]));
       stream.on("trailers", (headers) => resolve(headers["grpc-status"]));
       stream.resume();
     });
-    if (status !== undefined) assert.equal(Number(status), Code.PermissionDenied, authority);
+    if (!(status instanceof Error)) assert.equal(Number(status), Code.PermissionDenied, authority);
   }
-  session.destroy();
   const client = createClient(ProvisionService, createGrpcTransport({ baseUrl: url }));
   await assert.rejects(client.provision({}, { timeoutMs: 10_000 }), { rawMessage: "heard" });
-  await listener.close();
 });
