@@ -22,7 +22,7 @@ const headers = { "content-type": "application/grpc+proto", te: "trailers", "use
  * throws a ConnectError with the machine's code, and the signal's reason when it aborts.
  */
 export async function callWatch(
-  session: MachineSession,
+  session: Pick<MachineSession, "request">,
   request: WatchRequest,
   take: (response: WatchResponse) => void,
   signal: AbortSignal,
