@@ -14,17 +14,20 @@ const hostPort = z.string().transform((text, context) => {
     return z.NEVER;
   }
 });
-const webUrl = (schemes: RegExp) =>
-  z.string().refine((text) => URL.canParse(text) && schemes.test(new URL(text).protocol), "is not a URL of that kind");
+const webUrl = (...schemes: string[]) =>
+  z.string().refine((text) => URL.canParse(text) && schemes.includes(new URL(text).protocol), {
+    error: ({ input }) =>
+      `"${input}" is not a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
+  });
 
 const schema = z.strictObject({
   data: z.string().min(1),
   listen: hostPort.default({ host: "0.0.0.0", port: 8443 }),
-  advertise: webUrl(/^https:$/).optional(),
+  advertise: webUrl("https:").optional(),
   machineApi: hostPort.default({ host: "0.0.0.0", port: 8090 }),
   wireguard: hostPort.default({ host: "0.0.0.0", port: 50_180 }),
   link: z.enum(["user", "kernel"]).default("user"),
-  imageFactory: webUrl(/^https?:$/).default("https://factory.talos.dev"),
+  imageFactory: webUrl("https:", "http:").default("https://factory.talos.dev"),
   kubernetesRegistry: z
     .string()
     .regex(/^[a-z0-9.-]+(:\d+)?(\/[a-z0-9._/-]+)?$/, "is not a repository such as registry.k8s.io")

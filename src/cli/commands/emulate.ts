@@ -57,6 +57,11 @@ export const emulate: Command = new Command("emulate")
           "invalid_argument",
           "--kube-apiserver and --etcd go together: give the paths of both, or neither for the built-in Kubernetes API",
         );
+      if (options.api && !(URL.canParse(options.api) && /^(grpc|https):$/.test(new URL(options.api).protocol)))
+        throw new IchorError(
+          "invalid_argument",
+          `--api: "${options.api}" is not a machine API such as grpc://HOST:8090?jointoken=…`,
+        );
       const kernelArgs = options.kernelArgs === "-" ? readFileSync(0, "utf8") : options.kernelArgs;
       const emulator = await startEmulator({
         count,
