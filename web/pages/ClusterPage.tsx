@@ -62,7 +62,7 @@ export function ClusterPage() {
           action="Destroy cluster"
           name={name}
           run={destroy}
-          consequence={`${machines === 1 ? "Its machine is" : `Its ${machines} machines are`} reset and available again; what they hold is lost. Keep the console open until it is gone.`}
+          consequence={`Its machines (${machines}) are reset and available again, and their data is lost. Keep the console open until it is gone.`}
         />
       </Head>
       {error && (

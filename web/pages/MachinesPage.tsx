@@ -50,9 +50,9 @@ const columns = column.columns([
   column.accessor("address", { header: "Address", sortFn: byText, cell: (cell) => <code>{cell.getValue()}</code> }),
   column.accessor("joined", { header: "Joined", sortFn: byText, cell: (cell) => <Ago at={cell.getValue()} /> }),
 ]);
-/** What small screens show. */
-const always = ["state", "hostname", "cluster"];
-const lessOf = (id: string) => (always.includes(id) ? undefined : "less");
+/** What needs a larger screen, and what a very large one. */
+const lessOf = (id: string) =>
+  id === "address" ? "least" : ["talos", "hardware", "joined"].includes(id) ? "less" : undefined;
 
 /** All machines, live; only the rows in sight are drawn, so that ten thousand are as quick as ten. */
 export function MachinesPage() {
