@@ -24,7 +24,7 @@ export function parseDocuments(bytes: Uint8Array): Document[] {
     refuse("yaml: invalid UTF-8");
   }
   const documents: Document[] = [];
-  for (const parsed of parseAllDocuments(text)) {
+  for (const parsed of parseYaml(text)) {
     const [error] = parsed.errors;
     if (error) refuse(`yaml: line ${error.linePos?.[0].line ?? 0}: ${error.message.split("\n")[0]}`);
     const body = toValue(parsed);
@@ -69,6 +69,20 @@ export function textsAt(body: unknown, path: string): string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 }
 
+/** A scalar as text; "" for anything else. */
+export function scalarText(value: unknown): string {
+  return ["string", "number", "boolean"].includes(typeof value) ? String(value) : "";
+}
+
+function parseYaml(text: string): ReturnType<typeof parseAllDocuments> {
+  try {
+    return parseAllDocuments(text);
+  } catch {
+    // The parser reports errors with their place; it throws only where nesting exhausts its stack.
+    refuse("yaml: nested too deeply");
+  }
+}
+
 function toValue(parsed: { toJS(options: { maxAliasCount: number }): unknown }): unknown {
   try {
     return parsed.toJS({ maxAliasCount: 100 });
@@ -81,12 +95,12 @@ function identify(body: Mapping): Document {
   if ("kind" in body || "apiVersion" in body) {
     const kind = body.kind;
     if (typeof kind !== "string" || kind === "") refuse("missing kind");
-    if (body.apiVersion !== "v1alpha1") refuse(`"${kind}" "${String(body.apiVersion ?? "")}": not registered`);
+    if (body.apiVersion !== "v1alpha1") refuse(`"${kind}" "${scalarText(body.apiVersion)}": not registered`);
     if (!kinds.has(kind)) refuse(`"${kind}" "v1alpha1": not registered`);
     return { kind, name: typeof body.name === "string" ? body.name : "", body };
   }
   if (!("version" in body) && !("machine" in body) && !("cluster" in body)) refuse("missing kind");
-  if (body.version !== "v1alpha1") refuse(`"" "${String(body.version ?? "")}": not registered`);
+  if (body.version !== "v1alpha1") refuse(`"" "${scalarText(body.version)}": not registered`);
   const unknown = [
     ...unknownKeys("", body, topKeys),
     ...unknownKeys("machine.", body.machine, machineKeys),

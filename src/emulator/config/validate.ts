@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { IchorError } from "#lib/errors.ts";
-import { at, isMapping } from "./documents.ts";
+import { at, isMapping, scalarText, textAt } from "./documents.ts";
 import type { Authority, ConfigView } from "./view.ts";
 
 /** Where the configuration is to be used. */
@@ -62,7 +62,7 @@ function checkMain(
   const subnets = at(main, "cluster.network.podSubnets");
   if (
     subnets !== undefined &&
-    !(Array.isArray(subnets) && subnets.every((subnet) => /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(String(subnet))))
+    !(Array.isArray(subnets) && subnets.every((subnet) => /^[0-9a-fA-F.:]+\/\d{1,3}$/.test(scalarText(subnet))))
   )
     errors.push("invalid pod subnet (cluster.network.podSubnets)");
   for (const [path, kind] of [
@@ -85,11 +85,11 @@ function checkDocuments(config: ConfigView, errors: string[]): void {
     else if (!["", "/"].includes(url.pathname)) errors.push("SideroLinkConfig: apiUrl path must be empty");
   }
   for (const { kind, body, name } of config.documents) {
-    if (kind === "EventSinkConfig" && !/^(\[[0-9a-fA-F:.]+\]|[^:]+):\d+$/.test(String(at(body, "endpoint") ?? "")))
+    if (kind === "EventSinkConfig" && !/^(\[[0-9a-fA-F:.]+\]|[^:]+):\d+$/.test(textAt(body, "endpoint")))
       errors.push("EventSinkConfig: endpoint must be host:port");
-    if (kind === "KmsgLogConfig" && (!name || !/^(tcp|udp):\/\/.+:\d+$/.test(String(at(body, "url") ?? ""))))
+    if (kind === "KmsgLogConfig" && (!name || !/^(tcp|udp):\/\/.+:\d+$/.test(textAt(body, "url"))))
       errors.push("KmsgLogConfig: name and a tcp:// or udp:// url are required");
-    if (kind === "TrustedRootsConfig" && !String(at(body, "certificates") ?? "").includes("BEGIN CERTIFICATE"))
+    if (kind === "TrustedRootsConfig" && !textAt(body, "certificates").includes("BEGIN CERTIFICATE"))
       errors.push("TrustedRootsConfig: certificates is required");
   }
 }

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { at, type Document, isMapping, parseDocuments, textAt, textsAt } from "./documents.ts";
+import { at, type Document, isMapping, parseDocuments, scalarText, textAt, textsAt } from "./documents.ts";
 
 /** PEM of a certificate authority; the key only where this machine issues. */
 export interface Authority {
@@ -111,7 +111,7 @@ export function viewDocuments(documents: readonly Document[], text: string): Con
         textAt(body("KubeControllerManagerConfig"), "image") || textAt(main, "cluster.controllerManager.image"),
       scheduler: textAt(body("KubeSchedulerConfig"), "image") || textAt(main, "cluster.scheduler.image"),
     },
-    nodeLabels: isMapping(labels) ? Object.fromEntries(Object.entries(labels).map(([k, v]) => [k, String(v)])) : {},
+    nodeLabels: isMapping(labels) ? Object.fromEntries(Object.entries(labels).map(([k, v]) => [k, scalarText(v)])) : {},
     schedulable:
       at(main, "cluster.allowSchedulingOnControlPlanes") === true ||
       at(main, "cluster.allowSchedulingOnMasters") === true ||

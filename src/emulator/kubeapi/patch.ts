@@ -13,7 +13,7 @@ export function mergePatch(target: Json, patch: Json): Json {
   const out: Dictionary = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) delete out[key];
-    else setOwn(out, key, mergePatch(out[key], value));
+    else setOwn(out, key, mergePatch(ownValue(out, key), value));
   }
   return out;
 }
@@ -83,7 +83,7 @@ export function strategicMerge(target: Json, patch: Json, field = ""): Json {
       if (Array.isArray(old) && Array.isArray(value)) out[list] = old.filter((item) => !value.includes(item));
     } else if (value === null) delete out[key];
     else {
-      const next = strategicMerge(out[key], value, key);
+      const next = strategicMerge(ownValue(out, key), value, key);
       if (next === undefined) delete out[key];
       else setOwn(out, key, next);
     }
@@ -103,13 +103,13 @@ function withoutAbandoned(target: Json, applied: Json, previous: Json, field: st
   if (isObject(target) && isObject(previous)) {
     const out: Dictionary = {};
     for (const [key, value] of Object.entries(target)) {
-      const now = isObject(applied) ? applied[key] : undefined;
-      if (now === undefined && key in previous) {
+      const now = isObject(applied) ? ownValue(applied, key) : undefined;
+      if (now === undefined && Object.hasOwn(previous, key)) {
         // The whole of it was the manager's only where it is not a container of other fields.
         const rest =
           isObject(value) && isObject(previous[key]) ? withoutAbandoned(value, {}, previous[key], key) : undefined;
         if (isObject(rest) && Object.keys(rest).length > 0) setOwn(out, key, rest);
-      } else setOwn(out, key, withoutAbandoned(value, now, previous[key], key));
+      } else setOwn(out, key, withoutAbandoned(value, now, ownValue(previous, key), key));
     }
     return out;
   }
@@ -148,7 +148,9 @@ function mergeLists(target: readonly Json[], patch: readonly Json[], field: stri
 
 /** The key that names the items of a list that is merged; undefined for lists that are one value. */
 export function mergeKeyOf(field: string, list: readonly Json[]): string | undefined {
-  return mergeKeys[field]?.find((key) => list.some((item) => isObject(item) && key in item));
+  return (Object.hasOwn(mergeKeys, field) ? mergeKeys[field] : undefined)?.find((key) =>
+    list.some((item) => isObject(item) && Object.hasOwn(item, key)),
+  );
 }
 
 function tokens(path: string): string[] {
@@ -191,6 +193,10 @@ function change(document: Json, path: string, op: "add" | "replace" | "remove", 
     else setOwn(parent, last, value);
   } else throw invalid(`path ${path} does not exist`);
   return document;
+}
+
+function ownValue(target: Dictionary, key: string): Json {
+  return Object.hasOwn(target, key) ? target[key] : undefined;
 }
 
 /** Sets a key that came from outside: `__proto__` becomes an ordinary one. */

@@ -1,3 +1,4 @@
+import { scalarText } from "#emulator/config/documents.ts";
 import type { KubeObject } from "./objects.ts";
 import { badRequest } from "./status.ts";
 
@@ -11,15 +12,19 @@ export function labelSelector(text: string): Selector {
     if (set) {
       const values = (set[3] ?? "").split(",").map((value) => value.trim());
       const key = set[1] ?? "";
-      return (labels) => (labels[key] !== undefined && values.includes(labels[key])) === (set[2] === "in");
+      return (labels) => values.includes(labelOf(labels, key) ?? "\0") === (set[2] === "in");
     }
     const compare = /^([\w./-]+)\s*(==|=|!=)\s*([\w.-]*)$/.exec(term);
-    if (compare) return (labels) => (labels[compare[1] ?? ""] === compare[3]) === (compare[2] !== "!=");
+    if (compare) return (labels) => (labelOf(labels, compare[1] ?? "") === compare[3]) === (compare[2] !== "!=");
     const exists = /^(!?)\s*([\w./-]+)$/.exec(term);
-    if (exists) return (labels) => (labels[exists[2] ?? ""] !== undefined) === (exists[1] === "");
+    if (exists) return (labels) => (labelOf(labels, exists[2] ?? "") !== undefined) === (exists[1] === "");
     throw badRequest(`unable to parse requirement: "${term.slice(0, 100)}"`);
   });
   return (object) => tests.every((test) => test(object.metadata.labels ?? {}));
+}
+
+function labelOf(labels: Record<string, string>, key: string): string | undefined {
+  return Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
 
 /** A field selector: `metadata.name=x,spec.nodeName!=y`. Throws a KubeError. */
@@ -31,8 +36,11 @@ export function fieldSelector(text: string): Selector {
     return (object) => {
       let value: unknown = object;
       for (const key of path.split("."))
-        value = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
-      return (String(value ?? "") === wanted) === (operator !== "!=");
+        value =
+          typeof value === "object" && value !== null && Object.hasOwn(value, key)
+            ? (value as Record<string, unknown>)[key]
+            : undefined;
+      return (scalarText(value) === wanted) === (operator !== "!=");
     };
   });
   return (object) => tests.every((test) => test(object));
