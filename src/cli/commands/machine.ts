@@ -60,6 +60,18 @@ function hardwareOf(labels: Readonly<Record<string, string>>): string {
     .join(", ");
 }
 
+function memoryOf(spec: MachineStatusSpec | undefined): string | undefined {
+  const modules = spec?.hardware?.memoryModules ?? [];
+  const total = modules.reduce((sum, { sizeMb }) => sum + sizeMb, 0);
+  return total > 0 ? `${total / 1024} GiB in ${modules.length} modules` : undefined;
+}
+
+function securityOf(spec: MachineStatusSpec | undefined): string | undefined {
+  const state = spec?.securityState;
+  if (!state) return undefined;
+  return `SecureBoot ${state.secureBoot ? "on" : "off"}, booted ${state.bootedWithUki ? "with" : "without"} a unified kernel image`;
+}
+
 const list = verb("list", "machines that joined", async (invocation) => {
   answer(await rows(invocation), {
     json: invocation.json,
@@ -109,9 +121,17 @@ const get = verb("get <id>", "one machine: hardware, network, services", async (
       [details?.spec.manufacturer, details?.spec.productName, details?.spec.serialNumber].filter(Boolean).join(" "),
     ],
     ["addresses", status?.spec.network?.addresses.join(", ")],
+    ["gateways", status?.spec.network?.defaultGateways.join(", ")],
+    ["extensions", status?.spec.schematic?.extensions.join(", ")],
+    ["security", securityOf(status?.spec)],
     ...(status?.spec.hardware?.processors ?? []).map((cpu): [string, string] => [
       "processor",
-      `${cpu.manufacturer} ${cpu.description}, ${cpu.coreCount} cores`,
+      `${cpu.description}, ${cpu.coreCount} cores, ${cpu.threadCount} threads`,
+    ]),
+    ["memory", memoryOf(status?.spec)],
+    ...(status?.spec.network?.networkLinks ?? []).map((link): [string, string] => [
+      "link",
+      `${link.linuxName} ${link.hardwareAddress} ${link.linkUp ? `up${link.speedMbps ? `, ${link.speedMbps} Mbit/s` : ""}` : "down"}, ${link.description}`,
     ]),
     ...(status?.spec.hardware?.blockdevices ?? []).map((disk): [string, string] => [
       "disk",
