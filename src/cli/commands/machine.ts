@@ -126,7 +126,7 @@ const get = verb("get <id>", "one machine: hardware, network, services", async (
     ["security", securityOf(status?.spec)],
     ...(status?.spec.hardware?.processors ?? []).map((cpu): [string, string] => [
       "processor",
-      `${cpu.description}, ${cpu.coreCount} cores, ${cpu.threadCount} threads`,
+      `${cpu.description}, ${cpu.threadCount} threads`,
     ]),
     ["memory", memoryOf(status?.spec)],
     ...(status?.spec.network?.networkLinks ?? []).map((link): [string, string] => [
