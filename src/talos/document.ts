@@ -1,4 +1,4 @@
-import { isMap, LineCounter, parseAllDocuments, stringify } from "yaml";
+import { type Document, isMap, isPair, isScalar, LineCounter, parseAllDocuments, stringify, visit } from "yaml";
 import { IchorError } from "#lib/errors.ts";
 
 /** A configuration document as plain values. The main one has `version: v1alpha1` and no kind. */
@@ -17,7 +17,7 @@ const longest = 16 * 1024 * 1024;
 export function parseConfig(text: string): PlacedDocument[] {
   if (text.length > longest) throw new IchorError("invalid_argument", "the configuration is longer than 16 MiB");
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true, logLevel: "silent" });
+  const parsed = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true, merge: true, logLevel: "silent" });
   const placed: PlacedDocument[] = [];
   for (const document of Array.isArray(parsed) ? parsed : []) {
     const [error] = document.errors;
@@ -29,13 +29,37 @@ export function parseConfig(text: string): PlacedDocument[] {
     const { line } = lines.linePos(document.contents.range?.[0] ?? 0);
     if (!isMap(document.contents))
       throw new IchorError("invalid_argument", `line ${line}: a configuration document is a mapping`);
+    keepNumbers(document);
     try {
-      placed.push({ document: document.toJS({ maxAliasCount: 100 }) as ConfigDocument, line });
+      placed.push({ document: apart(document.toJS({ maxAliasCount: 100 })) as ConfigDocument, line });
     } catch (cause) {
       throw new IchorError("invalid_argument", `line ${line}: uses too many YAML aliases`, { cause });
     }
   }
   return placed;
+}
+
+/**
+ * Numbers that JavaScript would write in another way stay texts: most fields of a configuration that hold `1.10` want just that text.
+ * Two kinds of number are none of these: hexadecimal and `0o` ones, and file modes in the old octal form, which Talos reads as octal.
+ */
+function keepNumbers(document: Document): void {
+  visit(document, {
+    Scalar(key, node, path) {
+      const { value, source = "" } = node;
+      if (typeof value !== "number" || String(value) === source || /^[-+]?0[xo]/.test(source)) return;
+      const pair = path.at(-1);
+      const isMode = key === "value" && isPair(pair) && isScalar(pair.key) && pair.key.value === "permissions";
+      node.value = isMode && /^0[0-7]+$/.test(source) ? Number.parseInt(source, 8) : source;
+    },
+  });
+}
+
+/** A copy in which nothing is there twice: what an anchor and its aliases name must not change together. */
+function apart(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(apart);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, apart(item)]));
 }
 
 /** One YAML text of documents. */

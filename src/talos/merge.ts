@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { IchorError } from "#lib/errors.ts";
-import { type ConfigDocument, documentId } from "./document.ts";
+import { type ConfigDocument, documentId, isMain } from "./document.ts";
+import { applyDeletion, takeDeletions } from "./merge-delete.ts";
 
 /**
  * Talos' strategic merge (protocols.md 15.7): documents match by version, kind and name; maps merge, lists append, scalars replace
- * unless they are empty. The exceptions below are fields of the public configuration types.
+ * unless they are empty. The exceptions below are fields of the public configuration types. Measured against stock talosctl by
+ * test/interop/machine-config.test.ts.
  */
 
 type Path = readonly string[];
@@ -30,10 +32,14 @@ const keyed: Readonly<Record<string, (a: Fields, b: Fields) => boolean>> = {
   "ExtensionServiceConfig.configFiles": (a, b) => a.mountPath === b.mountPath,
 };
 
-/** Lists whose matching items are replaced. */
+/** Lists whose matching items are replaced; items of one patch do not match one another. */
 const swapped: Readonly<Record<string, (a: Fields, b: Fields) => boolean>> = {
   "ImageVerificationConfig.rules": (a, b) => a.image === b.image,
 };
+
+/** Numbers whose zero is a value; that of all others is the absence of one. */
+const zeroes =
+  /^(EthernetConfig\.(rings|channels)\.|BondConfig\.(?!mtu$)|KubeSpanConfig\.mtu$|machine\.network\.kubespan\.mtu$|ZswapConfig\.maxPoolPercent$)/;
 
 /** Maps of arguments: a patch replaces the value of a key, also where it is a list. */
 const argumentMap = /(^|\.)extraArgs$/;
@@ -44,39 +50,48 @@ export function mergeDocuments(
   patch: readonly ConfigDocument[],
 ): ConfigDocument[] {
   const result = documents.map((document) => structuredClone(document));
+  // What a patch adds is not there yet for what else it holds.
+  const before = new Set(result);
+  const seen = new Set<string>();
   for (const change of patch) {
     const id = documentId(change);
-    const at = result.findIndex((document) => documentId(document) === id);
+    const at = result.findIndex((document) => before.has(document) && documentId(document) === id);
+    const existing = result[at];
     if (change.$patch === "delete") {
-      if (at === -1)
+      if (!existing)
         throw new IchorError("invalid_argument", `$patch: delete names ${id}, which is not in the configuration`);
+      if (isMain(change)) throw new IchorError("invalid_argument", "the main document cannot be deleted");
       result.splice(at, 1);
-    } else if (at === -1) {
-      result.push(dropDeletes(structuredClone(change)));
-    } else {
-      const root: Path = typeof change.kind === "string" ? [change.kind] : [];
-      result[at] = mergeMap(result[at] ?? {}, change, root);
+      continue;
     }
+    const { deletions, rest } = takeDeletions(structuredClone(change));
+    for (const deletion of deletions) {
+      if (!existing)
+        throw new IchorError("invalid_argument", `$patch: delete in ${id}, which is not in the configuration`);
+      applyDeletion(existing, deletion);
+    }
+    if (!rest) continue;
+    if (seen.has(id)) throw new IchorError("invalid_argument", `the patch has ${id} twice`);
+    seen.add(id);
+    const root: Path = typeof change.kind === "string" ? [change.kind] : [];
+    if (existing) mergeMap(existing, rest, root);
+    else result.push(rest);
   }
   return result;
 }
 
 function mergeMap(left: Fields, right: Fields, path: Path): Fields {
-  for (const [key, value] of Object.entries(right)) {
-    const here = [...path, key];
-    if (isMap(value) && value.$patch === "delete") {
-      delete left[key];
-      continue;
-    }
-    left[key] = mergeValue(left[key], value, here);
-  }
+  for (const [key, value] of Object.entries(right)) left[key] = mergeValue(left[key], value, [...path, key]);
   return left;
 }
 
 function mergeValue(left: unknown, right: unknown, path: Path): unknown {
   const name = path.join(".");
   if (right === null || right === undefined) return left;
-  if (left === undefined || left === null) return dropDeletes(right);
+  if (left === undefined || left === null) {
+    // Items of one patch merge among themselves.
+    return Array.isArray(right) && keyed[name] ? mergeList([], right, path, name) : right;
+  }
   if (isMap(left) && isMap(right)) {
     if (replaced.has(name)) return right;
     return argumentMap.test(name) ? { ...left, ...right } : mergeMap(left, right, path);
@@ -88,53 +103,26 @@ function mergeValue(left: unknown, right: unknown, path: Path): unknown {
       `${name}: the patch has ${shape(right)} where the configuration has ${shape(left)}`,
     );
   }
-  // An empty text is the absence of a value.
-  return right === "" ? left : right;
+  // An empty text is the absence of a value, and so is zero but where it is told from none.
+  return right === "" || (right === 0 && !zeroes.test(name)) ? left : right;
 }
 
 function mergeList(left: unknown[], right: unknown[], path: Path, name: string): unknown[] {
   if (replaced.has(name)) return right;
+  const before = left.length;
   const same = keyed[name];
   const swap = swapped[name];
   for (const item of right) {
-    if (isMap(item) && item.$patch === "delete") {
-      deleteItem(left, item, name);
-      continue;
-    }
-    const matcher = same ?? swap;
-    const at = matcher && isMap(item) ? left.findIndex((other) => isMap(other) && matcher(other, item)) : -1;
+    const at = !isMap(item)
+      ? -1
+      : same
+        ? left.findIndex((other) => isMap(other) && same(other, item))
+        : left.findLastIndex((other, index) => swap && index < before && isMap(other) && swap(other, item));
     const existing = at === -1 ? undefined : left[at];
-    if (!isMap(existing) || !isMap(item)) left.push(dropDeletes(item));
+    if (!isMap(existing) || !isMap(item)) left.push(item);
     else left[at] = same ? mergeMap(existing, item, path) : item;
   }
   return left;
-}
-
-/** The first field beside `$patch` names the item. */
-function deleteItem(list: unknown[], item: Fields, name: string): void {
-  const [selector] = Object.entries(item).filter(([key]) => key !== "$patch");
-  if (!selector)
-    throw new IchorError("invalid_argument", `${name}: $patch: delete in a list needs a field that names the item`);
-  const [key, value] = selector;
-  const at = list.findIndex((other) => isMap(other) && other[key] === value);
-  if (at === -1)
-    throw new IchorError(
-      "invalid_argument",
-      `${name}: $patch: delete names ${key}: ${String(value)}, which is not in the list`,
-    );
-  list.splice(at, 1);
-}
-
-/** What is new holds nothing to delete: such marks vanish. */
-function dropDeletes(value: unknown): never {
-  if (Array.isArray(value))
-    return value.filter((item) => !(isMap(item) && item.$patch === "delete")).map(dropDeletes) as never;
-  if (!isMap(value)) return value as never;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, item]) => !(isMap(item) && item.$patch === "delete"))
-      .map(([key, item]) => [key, dropDeletes(item)]),
-  ) as never;
 }
 
 function isMap(value: unknown): value is Fields {

@@ -1,53 +1,29 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { stringify } from "yaml";
 import { systemClock } from "#lib/clock.ts";
-import { parseConfig, printConfig } from "#talos/document.ts";
+import { printConfig } from "#talos/document.ts";
 import { generateConfig } from "#talos/generate.ts";
 import { joinDocuments } from "#talos/kernelargs.ts";
 import { applyPatches } from "#talos/patch.ts";
 import { makeSecrets, type SecretsBundle, toTalosctlSecrets } from "#talos/secrets.ts";
-import { goTool } from "./build.ts";
+import { normal, normalConfig, openTalosctl, type Talosctl } from "./talos-config.ts";
 
 // Stock talosctl says what a configuration is: what it generates, merges and accepts, ours must too.
 
-let talosctl = "";
 let skip: string | false = false;
 let secrets: SecretsBundle;
-const dir = mkdtempSync(join(tmpdir(), "ichor-talosctl-"));
-const run = (...args: string[]) =>
-  execFileSync(talosctl, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-const file = (name: string, text: string) => {
-  writeFileSync(join(dir, name), text);
-  return join(dir, name);
-};
+let talosctl: Talosctl;
+const run = (...args: string[]) => talosctl.run(...args);
+const file = (name: string, text: string) => talosctl.file(name, text);
 
 before(async () => {
-  const tool = await goTool("talosctl");
-  if ("skip" in tool) skip = tool.skip;
-  else talosctl = tool.path;
   secrets = await makeSecrets(systemClock);
-  file("secrets.yaml", stringify(toTalosctlSecrets(secrets)));
+  const tool = await openTalosctl();
+  if ("skip" in tool) skip = tool.skip;
+  else talosctl = tool;
 });
-after(() => rmSync(dir, { recursive: true }));
-
-/** Without what an encoder may leave out: empty maps, lists and texts. */
-function normal(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(normal);
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value)
-    .map(([key, item]) => [key, normal(item)] as const)
-    .filter(
-      ([, item]) =>
-        !(item === "" || item === null || (typeof item === "object" && Object.keys(item as object).length === 0)),
-    );
-  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-const normalConfig = (text: string) => parseConfig(text).map(({ document }) => normal(document));
+after(() => talosctl?.close());
 
 function ours(contract: `1.${number}`, machineType: "controlplane" | "worker", kubernetesVersion: string) {
   return generateConfig({
@@ -76,7 +52,7 @@ for (const [contract, kubernetesVersion] of [
       "shop",
       "https://[fdae:41e4:649b:9303::1]:10000",
       "--with-secrets",
-      join(dir, "secrets.yaml"),
+      file("secrets.yaml", stringify(toTalosctlSecrets(secrets))),
       "--talos-version",
       `v${contract}.0`,
     ];
@@ -177,17 +153,40 @@ test("patches in a row merge as talosctl merges them", (t) => {
   assert.deepEqual(mine.map(normal), normalConfig(theirs));
 });
 
+test("what an earlier patch set, a later one takes out", (t) => {
+  if (skip) return t.skip(skip);
+  const config = ours("1.13", "controlplane", "1.36.1");
+  const texts = [
+    "cluster:\n  apiServer:\n    extraArgs: {v: '2', x: '1'}\nmachine:\n  sysctls: {a: '1', b: '2'}\n  kernel:\n    modules: [{name: zfs}, {name: nvme_tcp}]\n",
+    "cluster:\n  apiServer:\n    extraArgs:\n      v: {$patch: delete}\n      y: '3'\nmachine:\n  sysctls:\n    b: {$patch: delete}\n  kernel:\n    modules: [{name: zfs, $patch: delete}, {name: drbd}]\n",
+    "machine:\n  sysctls: {$patch: delete}\n---\napiVersion: v1alpha1\nkind: HostnameConfig\n$patch: delete\n---\napiVersion: v1alpha1\nkind: HostnameConfig\nhostname: till-2\n",
+  ];
+  const flags = texts.flatMap((text, index) => ["--patch", `@${file(`patch${index}.yaml`, text)}`]);
+  const theirs = run("machineconfig", "patch", file("base.yaml", printConfig(config)), ...flags);
+  const mine = applyPatches(
+    config,
+    texts.map((text, at) => ({ id: String(at), text })),
+  );
+  assert.deepEqual(mine.map(normal), normalConfig(theirs));
+  assert.match(theirs, /nvme_tcp[\s\S]*drbd/);
+});
+
 test("what talosctl refuses to merge, we refuse", (t) => {
   if (skip) return t.skip(skip);
   const config = ours("1.13", "controlplane", "1.36.1");
   for (const patch of [
     "cluster:\n  apiServer:\n    admissionControl:\n      - name: Nope\n        $patch: delete\n",
     "machine: [1]\n",
+    "machine:\n  sysctls:\n    nope: {$patch: delete}\n",
+    "machine:\n  time:\n    servers: {$patch: delete}\n",
+    "machine:\n  sysctls: {a: '1'}\n---\nmachine:\n  sysctls: {a: '2'}\n",
+    "apiVersion: v1alpha1\nkind: LinkConfig\nname: eth0\nmtu: 1400\n---\napiVersion: v1alpha1\nkind: LinkConfig\nname: eth0\nup: true\n",
+    "machine:\n  network:\n    interfaces:\n      - interface: eth0\n        addresses: {$patch: delete}\n",
+    "$patch: delete\n",
     "- op: add\n  path: /machine/certSANs/-\n  value: x\n",
   ]) {
     const base = file("base.yaml", printConfig(config));
     assert.throws(() => run("machineconfig", "patch", base, "--patch", `@${file("patch.yaml", patch)}`), Error, patch);
     assert.throws(() => applyPatches(config, [{ id: "p", text: patch }]), Error, patch);
   }
-  assert.ok(readFileSync(join(dir, "base.yaml")).length > 0);
 });
