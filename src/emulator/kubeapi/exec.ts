@@ -5,7 +5,7 @@ import type { Cluster } from "#emulator/cluster.ts";
 import { resourcesOf } from "./catalog.ts";
 import { type Program, runProgram } from "./container.ts";
 import { podOf } from "./pods.ts";
-import { parseTarget } from "./request.ts";
+import { parseTarget, urlOf } from "./request.ts";
 import { KubeError, toKubeError } from "./status.ts";
 import { authenticate, authorize } from "./user.ts";
 import { acceptWebSocket } from "./websocket.ts";
@@ -22,7 +22,7 @@ export function upgradePod(
   head: Buffer,
 ): void {
   try {
-    const url = new URL(request.url ?? "/", "https://localhost");
+    const url = urlOf(request.url);
     const user = authenticate(boot, socket, request.headers, cluster.objects);
     const target = parseTarget(url.pathname, resourcesOf(cluster.objects));
     if (target?.resource.plural !== "pods" || !["exec", "attach"].includes(target.subresource))

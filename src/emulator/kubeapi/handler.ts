@@ -3,6 +3,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import type { Boot } from "#emulator/boot.ts";
 import type { Cluster } from "#emulator/cluster.ts";
+import { scalarText } from "#emulator/config/documents.ts";
 import { readBody } from "./body.ts";
 import { type KubeResource, resourcesOf, reviews, storeKey } from "./catalog.ts";
 import { defaults } from "./defaults.ts";
@@ -11,9 +12,10 @@ import { fieldsOf, type ManagedFields, skeletonOf } from "./managed-fields.ts";
 import type { KubeObject, KubeObjects } from "./objects.ts";
 import { applyPatch, jsonPatch, mergePatch, strategicMerge } from "./patch.ts";
 import { podLog } from "./pods.ts";
-import { parseTarget, type Target, verbOf } from "./request.ts";
+import { parseTarget, type Target, urlOf, verbOf } from "./request.ts";
 import { scaleOf, withScale } from "./scale.ts";
 import { fieldSelector, labelSelector, type Selector } from "./selectors.ts";
+import { checkShape } from "./shape.ts";
 import { badRequest, invalid, KubeError, toKubeError } from "./status.ts";
 import { toTable } from "./tables.ts";
 import { authenticate, authorize, type User } from "./user.ts";
@@ -60,7 +62,7 @@ async function answer(
   request: Request,
   response: Response,
 ): Promise<void> {
-  const url = new URL(request.url ?? "/", "https://localhost");
+  const url = urlOf(request.url);
   const path = url.pathname.replace(/\/+$/, "") || "/";
   if (path === "/version") return send(response, 200, versionInfo(boot));
   if (["/healthz", "/livez", "/readyz"].includes(path)) return sendText(response, 200, "ok");
@@ -270,7 +272,7 @@ async function patch(context: Context): Promise<void> {
     const previous = own && skeletonOf(own.fieldsV1);
     const { managedFields: _, ...metadata } = applied.metadata;
     const clean = { ...applied, metadata };
-    const merged = applyPatch(old ?? {}, clean, previous) as KubeObject;
+    const merged = check(context, applyPatch(old ?? {}, clean, previous));
     merged.metadata = {
       ...merged.metadata,
       managedFields: [
@@ -289,8 +291,8 @@ async function patch(context: Context): Promise<void> {
     if (old) return sendObject(context, 200, objects.update(key, merged));
     return sendObject(context, 201, objects.create(key, defaults(target.resource, merged, boot)));
   }
-  const current = existing(context);
-  const next = check(context, mergeOf(request)(current, body));
+  const merge = mergeOf(request);
+  const next = check(context, merge(existing(context), body));
   sendObject(context, 200, dryRun(context) ? next : objects.update(key, next));
 }
 
@@ -347,7 +349,7 @@ async function remove(context: Context): Promise<void> {
 
 async function review(context: Context): Promise<void> {
   const { target, user, objects } = context;
-  const body = (await readBody(context.request)) as KubeObject;
+  const body = check(context, await readBody(context.request));
   if (target.resource.plural === "selfsubjectreviews") {
     return send(context.response, 201, { ...body, status: { userInfo: { username: user.name, groups: user.groups } } });
   }
@@ -384,9 +386,10 @@ function check({ target }: Context, body: unknown): KubeObject {
     throw badRequest("the object provided is unrecognized");
   const object = body as KubeObject;
   const { resource, name, namespace } = target;
-  const metadata = typeof object.metadata === "object" && object.metadata !== null ? object.metadata : { name: "" };
+  checkShape(resource, { metadata: {}, ...(withoutNulls(object) as object) });
+  const metadata = object.metadata ?? { name: "" };
   if (object.kind !== undefined && object.kind !== resource.kind)
-    throw badRequest(`${String(object.kind)} in version does not match ${resource.kind}`);
+    throw badRequest(`${scalarText(object.kind)} in version does not match ${resource.kind}`);
   if (name && metadata.name && metadata.name !== name)
     throw badRequest(
       `the name of the object (${String(metadata.name).slice(0, 253)}) does not match the name on the URL (${name})`,
@@ -404,8 +407,13 @@ function check({ target }: Context, body: unknown): KubeObject {
     ...object,
     apiVersion: versionOf(resource),
     kind: resource.kind,
-    metadata: { ...metadata, name: finalName, ...place },
+    metadata: { ...withoutNulls(metadata), name: finalName, ...place },
   };
+}
+
+/** In Kubernetes a field that is null is one that is not there. */
+function withoutNulls<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null)) as T;
 }
 
 function dryRun({ query }: Context): boolean {

@@ -71,7 +71,7 @@ export class KubeObjects {
   }
   /** Stores a new object. Throws `already_exists`. */
   create(resource: string, object: KubeObject): KubeObject {
-    const { metadata } = object;
+    const { deletionTimestamp: _, ...metadata } = object.metadata;
     const kind = this.#objects.get(resource) ?? new Map<string, KubeObject>();
     this.#objects.set(resource, kind);
     const key = `${metadata.namespace ?? ""}/${metadata.name}`;
@@ -93,7 +93,7 @@ export class KubeObjects {
   }
   /** Replaces an object; without a difference nothing happens. Throws `not_found`, `aborted` for another resourceVersion. */
   update(resource: string, object: KubeObject): KubeObject {
-    const { metadata } = object;
+    const { deletionTimestamp: _, ...metadata } = object.metadata;
     const key = `${metadata.namespace ?? ""}/${metadata.name}`;
     const old = this.#objects.get(resource)?.get(key);
     if (!old) throw new IchorError("not_found", `${resource.split("/")[1]} "${metadata.name}" not found`);

@@ -1,4 +1,5 @@
 import type { KubeResource } from "./catalog.ts";
+import { badRequest } from "./status.ts";
 
 /** A path of the API taken apart. */
 export interface Target {
@@ -6,6 +7,14 @@ export interface Target {
   readonly namespace: string;
   readonly name: string;
   readonly subresource: string;
+}
+
+/** The URL of a request. Throws a KubeError for a path that is none. */
+export function urlOf(path = "/"): URL {
+  // Put behind a host, since a path that begins with two slashes would be taken for a host itself.
+  const text = `https://localhost${path}`;
+  if (!URL.canParse(text)) throw badRequest("the path of the request is not one");
+  return new URL(text);
 }
 
 /** What a path means; undefined when there is no such resource. */

@@ -114,7 +114,7 @@ export function toTable(
       priority: column.priority ?? 0,
     })),
     rows: objects.map((object) => ({
-      cells: own.map((column) => column.value(object, now)),
+      cells: own.map((column) => cell(column, object, now)),
       ...(include === "None"
         ? {}
         : {
@@ -125,6 +125,15 @@ export function toTable(
           }),
     })),
   };
+}
+
+/** A column reads what it expects; an object may hold something else there. */
+function cell(column: TableColumn, object: KubeObject, now: number): unknown {
+  try {
+    return column.value(object, now);
+  } catch {
+    return "<invalid>";
+  }
 }
 
 function custom(column: { readonly name: string; readonly jsonPath: string; readonly type: string }): TableColumn {
