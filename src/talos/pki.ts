@@ -40,7 +40,7 @@ const algorithms = {
 /** A self-signed CA. The subject holds only the organization, or nothing. */
 export async function makeCA(kind: KeyKind, organization: string, clock: Clock): Promise<CertKey> {
   const key = await newKey(kind);
-  const name = new x509.Name(organization ? [{ O: [organization] }] : []).toString();
+  const name = new x509.Name(organization ? [{ O: [literal(organization)] }] : []);
   const publicKey = await cryptoPublic(key, kind);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
@@ -158,9 +158,9 @@ async function sign(ca: CertKey, options: IssueOptions, publicKey: webcrypto.Cry
   const caKey = readKey(ca.key);
   const kind = kindOfKey(caKey);
   const issuer = readCertificate(ca.crt);
-  const subject: x509.JsonName = [];
-  if (options.organizations?.length) subject.push({ O: [...options.organizations] });
-  if (options.commonName) subject.push({ CN: [options.commonName] });
+  const subject: x509.JsonNameParams = [];
+  if (options.organizations?.length) subject.push({ O: options.organizations.map(literal) });
+  if (options.commonName) subject.push({ CN: [literal(options.commonName)] });
   const names: x509.JsonGeneralNames = [
     ...(options.dnsNames ?? []).map((value) => ({ type: "dns" as const, value })),
     ...(options.ips ?? []).map((value) => ({ type: "ip" as const, value })),
@@ -168,8 +168,8 @@ async function sign(ca: CertKey, options: IssueOptions, publicKey: webcrypto.Cry
   const usages = { client: [clientAuth], server: [serverAuth], both: [serverAuth, clientAuth] }[options.usage];
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
-    subject: new x509.Name(subject).toString(),
-    issuer: issuer.subject,
+    subject: new x509.Name(subject),
+    issuer: issuer.subjectName,
     ...validity(clock, options.ttl),
     signingAlgorithm: algorithms[kind],
     publicKey,
@@ -183,6 +183,11 @@ async function sign(ca: CertKey, options: IssueOptions, publicKey: webcrypto.Cry
     ],
   });
   return pem(certificate);
+}
+
+/** A text of a subject as it is. Bare texts would be read: a common name could become an organization by its punctuation. */
+function literal(text: string): { printableString: string } | { utf8String: string } {
+  return /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(text) ? { printableString: text } : { utf8String: text };
 }
 
 function readCertificate(text: string): x509.X509Certificate {
