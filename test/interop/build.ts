@@ -33,6 +33,7 @@ const tools: Record<string, Tool> = {
     target: "k8s.io/kubernetes/cmd/kube-apiserver",
     flags: ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.1"],
   },
+  "wireguard-go": { folder: "siderolink-machine", target: "golang.zx2c4.com/wireguard" },
   "siderolink-sink": { folder: "siderolink-machine", target: "./sink" },
   ping: { folder: "ping", target: "." },
   etcd: { folder: "etcd", target: "go.etcd.io/etcd/server/v3" },

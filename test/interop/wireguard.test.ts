@@ -27,15 +27,16 @@ const theirPort = 51_820;
 let ours: OurEnd;
 
 before(async () => {
+  const tool = await goTool("wireguard-go");
   const made = Namespace.create();
-  if ("skip" in made) {
-    skip = made.skip;
+  if (!("skip" in made)) space = made;
+  if ("skip" in made || "skip" in tool) {
+    skip = "skip" in made ? made.skip : "skip" in tool && tool.skip;
     return;
   }
-  space = made;
-  wireguardGo = space.start("wireguard-go", ["-f", device]);
+  wireguardGo = space.start(tool.path, ["-f", device]);
   if (!(await uapiAnswers())) {
-    skip = `wireguard-go does not run here: ${wireguardGo.lines.at(-1) ?? "it is not installed"}`;
+    skip = `wireguard-go does not run here: ${wireguardGo.lines.at(-1) ?? "it ended without a word"}`;
     return;
   }
   space.ip("address", "add", `${theirAddress}/64`, "dev", device, "nodad");

@@ -2,4 +2,7 @@
 
 package main
 
-import _ "github.com/siderolabs/siderolink/cmd/siderolink-agent"
+import (
+	_ "github.com/siderolabs/siderolink/cmd/siderolink-agent"
+	_ "golang.zx2c4.com/wireguard"
+)
