@@ -11,8 +11,8 @@ import { decodeSecrets } from "#talos/secrets.ts";
 const lifetime = 24 * 3_600_000;
 
 interface Issued {
-  /** Of the secrets that it was issued from. */
-  readonly version: number;
+  /** Of the secrets that it was issued from: those of a later cluster of the same name are other ones. */
+  readonly version: string;
   readonly until: number;
   readonly credentials: Promise<Credentials>;
 }
@@ -72,15 +72,15 @@ export class MachineClients {
 
   async #credentials(cluster: string): Promise<Credentials> {
     const secrets = await this.#state.require(ClusterSecretsKind, cluster);
+    const version = `${secrets.metadata.created}.${secrets.metadata.version}`;
     const known = this.#issued.get(cluster);
-    if (known && known.version === secrets.metadata.version && known.until > this.#clock.now())
-      return known.credentials;
+    if (known && known.version === version && known.until > this.#clock.now()) return known.credentials;
     const { os } = decodeSecrets(secrets.spec.data);
     const credentials = issueTalosClient(os, ["os:admin"], lifetime, this.#clock).then(
       ({ crt, key }): Credentials => ({ mode: "mtls", ca: os.crt, cert: crt, key }),
     );
     this.#issued.set(cluster, {
-      version: secrets.metadata.version,
+      version,
       until: this.#clock.now() + lifetime / 2,
       credentials,
     });
