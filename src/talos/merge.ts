@@ -81,7 +81,12 @@ export function mergeDocuments(
 }
 
 function mergeMap(left: Fields, right: Fields, path: Path): Fields {
-  for (const [key, value] of Object.entries(right)) left[key] = mergeValue(left[key], value, [...path, key]);
+  for (const [key, value] of Object.entries(right)) {
+    // Any text may be a key: `__proto__` is one like others, and no way to what all objects share.
+    const before = Object.hasOwn(left, key) ? left[key] : undefined;
+    const merged = mergeValue(before, value, [...path, key]);
+    Object.defineProperty(left, key, { value: merged, writable: true, enumerable: true, configurable: true });
+  }
   return left;
 }
 
