@@ -51,12 +51,16 @@ export async function startLink(options: LinkOptions): Promise<Link> {
   const state = options.state.as(owner);
   const logs = new MachineLogs({ directory: join(options.directory, "logs"), clock, log });
   const events = new EventSink(state, () => peers, log);
+  let lines: Awaited<ReturnType<typeof listenForLogs>> | undefined;
   const peers: Peers = new Peers({
     state,
     engine,
     clock,
     log,
-    onAdmitted: (address, uuid) => events.admitted(address, uuid),
+    onAdmitted: (address, uuid) => {
+      events.admitted(address, uuid);
+      lines?.admitted(address, uuid);
+    },
     onForgotten: async (uuid) => {
       for (const kind of [NodeUniqueTokenKind, JoinTokenUsageKind, MachineStatusSnapshotKind] as AnyKind[])
         await remove(state, kind, uuid);
@@ -67,10 +71,11 @@ export async function startLink(options: LinkOptions): Promise<Link> {
   await peers.start(signal);
   const discovery = new Discovery(clock);
   const machineAt = peers.machineAt.bind(peers);
+  lines = await listenForLogs(engine, machineAt, peers.isPending.bind(peers), logs);
   const listeners = [
     await serveH2C(engine, eventsPort, (router) => events.routes(router)),
     await serveH2C(engine, discoveryPort, (router) => discovery.routes(router)),
-    await listenForLogs(engine, machineAt, peers.isPending.bind(peers), logs),
+    lines,
   ];
   const publicKey = Buffer.from(engine.publicKey).toString("base64");
   const provisioner = new Provisioner({ state, peers, clock, log, publicKey, endpoints: options.endpoints });

@@ -6,15 +6,21 @@ import type { MachineLogs } from "#link/logs/machine-logs.ts";
 export const logsPort = 8092;
 /** A longer line is cut into several. */
 const longestLine = 64 * 1024;
+/** Characters that are remembered of all pending machines together. */
+const mostPending = 8 << 20;
 
-/** Takes log lines, JSON one each (protocols.md 4.3). Nothing is ever written back; strangers are hung up on. */
+/**
+ * Takes log lines, JSON one each (protocols.md 4.3). Nothing is ever written back; strangers are hung up on. What a machine said while it
+ * was pending is kept once it is admitted: it is its first boot, and is not said again.
+ */
 export async function listenForLogs(
   engine: LinkEngine,
   machineAt: (address: string) => string | undefined,
   isPending: (address: string) => boolean,
   logs: MachineLogs,
-): Promise<{ close(): Promise<void> }> {
+): Promise<{ admitted(address: string, uuid: string): void; close(): Promise<void> }> {
   const open = new Set<Duplex>();
+  const pending = new PendingLines();
   const listener = await engine.listen(logsPort, ({ stream, remoteAddress }) => {
     stream.on("error", () => stream.destroy());
     if (machineAt(remoteAddress) === undefined && !isPending(remoteAddress)) {
@@ -30,11 +36,18 @@ export async function listenForLogs(
       rest = lines.pop() ?? "";
       // Looked up for each chunk: a machine is admitted, or forgotten, while its connection lasts.
       const uuid = machineAt(remoteAddress);
-      if (uuid !== undefined) for (const line of lines) if (line.trim()) logs.append(uuid, line);
+      for (const line of lines) {
+        if (!line.trim()) continue;
+        if (uuid !== undefined) logs.append(uuid, line);
+        else if (isPending(remoteAddress)) pending.add(remoteAddress, line);
+      }
     });
     stream.once("end", () => stream.end());
   });
   return {
+    admitted(address, uuid) {
+      for (const line of pending.take(address)) logs.append(uuid, line);
+    },
     async close() {
       await listener.close();
       // Machines never read: only a reset tells them at once.
@@ -48,4 +61,27 @@ function cut(line: string): string[] {
   const pieces = [line.slice(0, longestLine)];
   for (let at = longestLine; at < line.length; at += longestLine) pieces.push(line.slice(at, at + longestLine));
   return pieces;
+}
+
+/** The lines of machines that are pending. Beyond the bound, whoever was first heard of longest ago is forgotten. */
+class PendingLines {
+  readonly #lines = new Map<string, string[]>();
+  #size = 0;
+
+  add(address: string, line: string): void {
+    const lines = this.#lines.get(address) ?? [];
+    if (lines.push(line) === 1) this.#lines.set(address, lines);
+    this.#size += line.length;
+    for (const oldest of this.#lines.keys()) {
+      if (this.#size <= mostPending) break;
+      this.take(oldest);
+    }
+  }
+
+  take(address: string): readonly string[] {
+    const lines = this.#lines.get(address) ?? [];
+    this.#lines.delete(address);
+    for (const line of lines) this.#size -= line.length;
+    return lines;
+  }
 }

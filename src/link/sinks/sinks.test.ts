@@ -109,6 +109,19 @@ test("what a pending machine told counts from its admission on; of a stranger no
   pending.close();
 });
 
+test("lines of a pending machine are kept from its admission on", async () => {
+  const pending = new TestMachine();
+  await pending.join(plane, { joinToken, nodeUniqueToken: "" });
+  await write(await pending.connect(logsPort), "first boot\nstill pending\n");
+  // Another call through the same link: what went before it has arrived.
+  await createClient(EventSinkService, await pending.grpc(eventsPort)).publish({ id: "after" }, { timeoutMs: 5000 });
+  assert.deepEqual(await plane.link.logs.tail(pending.uuid), []);
+  await pending.join(plane, { joinToken });
+  await write(await pending.connect(logsPort), "admitted\n");
+  assert.deepEqual(await linesUntil(pending.uuid, "admitted"), ["first boot", "still pending", "admitted"]);
+  pending.close();
+});
+
 /** Lines as they arrive, until one satisfies. */
 async function linesUntil(uuid: string, last: string, of = plane): Promise<string[]> {
   const stop = new AbortController();
