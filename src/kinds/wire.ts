@@ -21,7 +21,7 @@ export function metadataFromWire(wire: WireResource): Metadata {
     namespace: from?.namespace ?? "",
     type: from?.type ?? "",
     id: from?.id ?? "",
-    version: Number(from?.version) || 0,
+    version: versionOf(from?.version),
     phase: from?.phase === "tearingDown" ? "tearingDown" : "running",
     owner: from?.owner ?? "",
     labels: from?.labels ?? {},
@@ -30,6 +30,11 @@ export function metadataFromWire(wire: WireResource): Metadata {
     created: from?.created ? timestampDate(from.created).getTime() : 0,
     updated: from?.updated ? timestampDate(from.updated).getTime() : 0,
   };
+}
+
+function versionOf(text = ""): number {
+  const version = /^\d+$/.test(text) ? Number(text) : 0;
+  return Number.isSafeInteger(version) ? version : 0;
 }
 
 /** The inverse of {@link fromWire}, with the protobuf form of the spec only. */

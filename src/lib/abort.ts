@@ -20,9 +20,10 @@ export function sleep(ms: number, clock: Clock, signal?: AbortSignal): Promise<v
 export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
     const stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+    // Always heard: a promise that fails after nobody waits for it must not end the process.
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
   });
 }

@@ -18,11 +18,18 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(delay, fn) {
-    const timer = setTimeout(fn, delay);
-    timer.unref();
+    let timer: NodeJS.Timeout;
+    // Node fires at once what is longer than it can count: 24.8 days.
+    const wait = (left: number) => {
+      const next = Math.min(left, longestTimeout);
+      timer = setTimeout(() => (left > next ? wait(left - next) : fn()), next);
+      timer.unref();
+    };
+    wait(delay);
     return { cancel: () => clearTimeout(timer) };
   },
 };
+const longestTimeout = 2 ** 31 - 1;
 
 /**
  * A clock that moves only when told: for tests and simulations. Starts at wall time `start` (default 2026-01-01).
@@ -62,6 +69,7 @@ export class ManualClock implements Clock {
       this.#elapsed = Math.max(this.#elapsed, due[1].at);
       due[1].fn();
     }
-    this.#elapsed = end;
+    // What fired may have moved the clock itself.
+    this.#elapsed = Math.max(this.#elapsed, end);
   }
 }

@@ -38,5 +38,7 @@ export function codeOf(error: unknown): Code {
 
 /** Words for any thrown value, for logs and states; never the stack. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (error instanceof Error) return error.message;
+  // Objects that have no text of their own throw when asked for one.
+  return typeof error === "object" && error !== null ? "something that is no error was thrown" : String(error);
 }

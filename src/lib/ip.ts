@@ -6,7 +6,8 @@ export type IPBytes = Uint8Array;
 
 /** Bytes of an address in text, brackets and zone not allowed. Throws `invalid_argument`. */
 export function parseIP(text: string): IPBytes {
-  if (!ipaddr.isValid(text) || text.includes("%"))
+  // Nothing but four decimal numbers or IPv6: the library takes `1`, `0x7f.1` and `010.0.0.1` too.
+  if (text.includes("%") || !(ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)))
     throw new IchorError("invalid_argument", `"${text}" is not an IP address`);
   return Uint8Array.from(ipaddr.parse(text).toByteArray());
 }
@@ -26,7 +27,7 @@ export function canonicalIP(text: string): string {
 
 /** Splits `host:port`, `[v6]:port`. Throws `invalid_argument`. */
 export function parseHostPort(text: string): { host: string; port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (!match || port > 65_535)
     throw new IchorError("invalid_argument", `"${text}" is not HOST:PORT (IPv6 in brackets)`);
