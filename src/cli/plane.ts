@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { State } from "#gen/cosi/resource/resource_pb.ts";
 import { PlaneService, SessionService } from "#gen/ichor/v1/ichor_pb.ts";
@@ -38,16 +38,20 @@ export interface PlaneFile {
 /** Finds the plane and the administrator's credential through the data directory. Throws `unavailable` with what to do. */
 export function openPlane(data: string): Plane {
   const file = readPlaneFile(data);
-  const ca = readFileSync(join(data, "ca.crt"), "utf8");
-  const token = readFileSync(join(data, "admin.token"), "utf8").trim();
+  const ca = readLeft(data, "ca.crt");
+  const token = readLeft(data, "admin.token").trim();
   const sessionManager = new Session(file.api, {}, { ca });
   const transport: Transport = createGrpcTransport({
     baseUrl: file.api,
     sessionManager,
     interceptors: [
-      (next) => (request) => {
+      (next) => async (request) => {
         request.header.set("authorization", `Bearer ${token}`);
-        return next(request);
+        try {
+          return await next(request);
+        } catch (error) {
+          throw isRefused(error) ? notRunning(file.api, data, error) : error;
+        }
       },
     ],
   });
@@ -61,14 +65,44 @@ export function openPlane(data: string): Plane {
   };
 }
 
+/** Nobody listens there: the plane was stopped. */
+function isRefused(error: unknown): boolean {
+  return error instanceof ConnectError && error.code === Code.Unavailable && /ECONNREFUSED/.test(error.rawMessage);
+}
+
+function notRunning(api: string, data: string, cause: unknown): ConnectError {
+  return new ConnectError(
+    `the plane of ${data} does not run (nothing answers at ${api}): start it with "ichor up${data === defaultData ? "" : ` --data ${data}`}"`,
+    Code.Unavailable,
+    undefined,
+    undefined,
+    cause,
+  );
+}
+
 /** Reads `plane.json`; throws `unavailable` when no plane ever ran there. */
 export function readPlaneFile(data: string): PlaneFile {
+  const text = readLeft(data, "plane.json");
   try {
-    return JSON.parse(readFileSync(join(data, "plane.json"), "utf8"));
+    return JSON.parse(text);
   } catch (cause) {
+    throw new IchorError("unavailable", `${join(data, "plane.json")} is damaged: "ichor up" writes it again`, {
+      cause,
+    });
+  }
+}
+
+/** A file that every plane leaves. */
+function readLeft(data: string, name: string): string {
+  try {
+    return readFileSync(join(data, name), "utf8");
+  } catch (cause) {
+    const forbidden = (cause as NodeJS.ErrnoException).code === "EACCES";
     throw new IchorError(
-      "unavailable",
-      `no plane has run with the data directory ${data}: start one with "ichor up", or name another with --data`,
+      forbidden ? "permission_denied" : "unavailable",
+      forbidden
+        ? `${join(data, name)} belongs to another user: run this as the one that runs the plane`
+        : `no plane has run with the data directory ${data}: start one with "ichor up", or name another with --data`,
       { cause },
     );
   }

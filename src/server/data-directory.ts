@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { IchorError, messageOf } from "#lib/errors.ts";
 
@@ -16,7 +16,7 @@ export class DataDirectory {
   constructor(path: string) {
     this.path = path;
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectory(path);
       this.#lock = new DatabaseSync(join(path, "lock"), { timeout: 0 });
     } catch (cause) {
       throw new IchorError("permission_denied", `the data directory ${path} cannot be used: ${messageOf(cause)}`, {
@@ -69,4 +69,11 @@ export class DataDirectory {
   close(): void {
     this.#lock.close();
   }
+}
+
+/** With its parents. Not Node's own recursion: that goes round for ever where a file system makes no directories, such as /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  if (!existsSync(dirname(path))) makeDirectory(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }

@@ -170,11 +170,12 @@ const logs = verb<{ follow?: boolean; tail?: string }>(
 const wait = verb<{ count: string; timeout?: string }>(
   "wait",
   "stay until that many machines have joined and told their hardware",
-  async ({ plane, signal }, options) => {
+  async (invocation, options) => {
     const count = Number(options.count);
     if (!Number.isInteger(count) || count < 1)
       throw new IchorError("invalid_argument", `--count: "${options.count}" is not a number from 1 on`);
     const late = options.timeout ? AbortSignal.timeout(milliseconds(options.timeout)) : undefined;
+    const { plane, signal } = invocation;
     let last = 0;
     const tell = (joined: number) => {
       last = joined;
