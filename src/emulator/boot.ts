@@ -118,6 +118,8 @@ export class Boot {
   readonly unmet = new Map<string, string>();
   /** Called for each new network: services that listen inside the link. */
   readonly onNetwork = new Set<(network: Network, signal: AbortSignal) => void>();
+  /** Called after each change of the configuration in force. */
+  readonly onConfig = new Set<() => void>();
 
   constructor(chassis: Chassis) {
     const { clock } = chassis;
@@ -270,6 +272,7 @@ export class Boot {
     if (before?.eventSink !== this.config.eventSink || String(before?.kmsg) !== String(this.config.kmsg))
       this.#restartSinks();
     if (this.config.complete) this.#configured.resolve();
+    for (const changed of this.onConfig) changed();
   }
 
   /** META changed: show it, and provision again where it is part of the identity. */

@@ -43,7 +43,10 @@ export class Cluster {
   /** Has everyone who waits for etcd look again: a member's disk changed. */
   touch(): void {
     this.#dirty();
-    if (!this.etcd.bootstrapped) void this.real?.stop(true);
+    if (!this.etcd.bootstrapped) {
+      this.objects.clear();
+      void this.real?.stop(true);
+    }
     for (const listener of [...this.#listeners]) listener();
   }
   /** Calls back when etcd changes, until the answer is called. */
@@ -85,6 +88,10 @@ export class Clusters {
       this.#clusters.set(id, cluster);
     }
     return cluster;
+  }
+  /** A disk with etcd's data was wiped. */
+  lose({ cluster, member }: { readonly cluster: string; readonly member: string }): void {
+    this.#clusters.get(cluster)?.etcd.lose(member);
   }
   /** Ends the programs of all clusters; what they hold stays. */
   async stop(): Promise<void> {

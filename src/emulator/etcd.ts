@@ -11,6 +11,8 @@ export interface EtcdMember {
   readonly peerURL: string;
   readonly clientURL: string;
   learner: boolean;
+  /** Its machine's disk was wiped before it left: it never runs again. */
+  lost?: boolean;
 }
 
 /** Membership, leadership and quorum of one cluster's etcd. Holds no data: the Kubernetes content lives beside it. */
@@ -32,8 +34,9 @@ export class Etcd {
   get leader(): string | undefined {
     return this.quorum ? this.#leader : undefined;
   }
+  /** Some machine still holds the data. */
   get bootstrapped(): boolean {
-    return this.#members.size > 0;
+    return this.members.some((member) => !member.lost);
   }
   get quorum(): boolean {
     const voters = this.members.filter((member) => !member.learner);
@@ -51,6 +54,7 @@ export class Etcd {
   /** The first member of a new cluster. Throws `already_exists`. */
   bootstrap(member: Omit<EtcdMember, "id" | "learner">): EtcdMember {
     if (this.bootstrapped) throw new IchorError("already_exists", "etcd data directory is not empty");
+    this.#members.clear();
     return this.#add(member);
   }
   /** A further member. Throws `unavailable` without quorum. */
@@ -64,6 +68,14 @@ export class Etcd {
     if (running) this.#running.add(id);
     else this.#running.delete(id);
     this.#elect();
+    this.#changed();
+  }
+  /** The member's data is gone. When no member has any, nothing is left of the cluster. */
+  lose(id: string): void {
+    const member = this.#members.get(id);
+    if (!member) return;
+    member.lost = true;
+    this.setRunning(id, false);
     this.#changed();
   }
   /** Throws `not_found`, or `unavailable` without quorum, or `failed_precondition` when what remains would have none. */

@@ -52,7 +52,9 @@ export class Machine {
   }
   /** Empties the disks, as someone who takes them out would. Takes effect at the next boot. */
   wipe(): void {
+    const { etcd } = this.#chassis.disk;
     wipeDisks(this.#chassis.disk, []);
+    if (etcd) this.#chassis.clusters.lose(etcd);
     this.#chassis.save();
   }
   /** Stops the emulation of it; its disks stay. */

@@ -92,7 +92,9 @@ export function reset(boot: Boot, options: ResetOptions): string {
     }
     await boot.phase("reset", ["resetSystemDisk"]);
     if (options.mode === "user-disks") return;
+    const { etcd } = disk;
     wipeDisks(disk, options.labels);
+    if (etcd && !disk.etcd) boot.chassis.clusters.lose(etcd);
     if (disk.installed) disk.meta = Object.fromEntries([...boot.meta].map(([key, value]) => [String(key), value]));
     boot.chassis.save();
     fillDisks(boot.state, { hardware, installedDisk: disk.installed?.disk });

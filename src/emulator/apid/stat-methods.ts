@@ -1,6 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Boot } from "#emulator/boot.ts";
-import { timestamp } from "#emulator/services.ts";
+import { type Service, timestamp } from "#emulator/services.ts";
 import type { MachineService } from "#gen/machine/machine_pb.ts";
 import { IchorError } from "#lib/errors.ts";
 import { bootOf } from "./call.ts";
@@ -218,29 +218,37 @@ export const statMethods: Partial<ServiceImpl<typeof MachineService>> = {
   },
   serviceStart(request, context) {
     const boot = bootOf(context);
-    needService(boot, request.id);
-    boot.services.run(request.id);
+    if (needService(boot, request.id).state !== "Running") {
+      allow(request.id, "start");
+      boot.services.run(request.id);
+    }
     return { messages: [{ resp: `Service "${request.id}" started` }] };
   },
   serviceStop(request, context) {
     const boot = bootOf(context);
-    needService(boot, request.id);
-    boot.services.set(request.id, "Finished", "Service finished successfully");
+    if (needService(boot, request.id).state === "Running") allow(request.id, "stop");
     return { messages: [{ resp: `Service "${request.id}" stopped` }] };
   },
   serviceRestart(request, context) {
     const boot = bootOf(context);
     needService(boot, request.id);
+    allow(request.id, "restart");
     boot.services.set(request.id, "Finished", "Service finished successfully");
     boot.services.run(request.id);
     return { messages: [{ resp: `Service "${request.id}" restarted` }] };
   },
 };
 
-function needService(boot: Boot, id: string): void {
-  if (!boot.services.get(id)) throw new IchorError("not_found", `service "${id}" not registered`);
-  if (["machined", "apid", "udevd", "trustd", "containerd", "cri"].includes(id))
-    throw new IchorError("failed_precondition", `service "${id}" doesn't support this operation via API`);
+function needService(boot: Boot, id: string): Service {
+  const service = boot.services.get(id);
+  if (!service) throw new IchorError("not_found", `service "${id}" not registered`);
+  return service;
+}
+
+/** Of Talos' own services only the kubelet takes orders; extension services, which would too, are not there. */
+function allow(id: string, operation: "start" | "stop" | "restart"): void {
+  if (id !== "kubelet" || operation === "stop")
+    throw new IchorError("unknown", `service "${id}" doesn't support ${operation} operation via API`);
 }
 
 function podsOf(boot: Boot): string[] {

@@ -146,6 +146,13 @@ export class KubeObjects {
     this.#drop(resource, key, marked);
     return marked;
   }
+  /** Forgets all: no etcd holds it any longer. Nobody is told, for nobody can ask. */
+  clear(): void {
+    if (this.#objects.size === 0) return;
+    this.#objects.clear();
+    this.#history.length = 0;
+    this.#wrote();
+  }
   /** Events after a version, or undefined when they are no longer all known. */
   since(version: number): ObjectEvent[] | undefined {
     const first = this.#history[0]?.version ?? this.#version + 1;

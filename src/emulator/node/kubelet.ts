@@ -39,6 +39,11 @@ export async function runKubelet(boot: Boot, cluster: Cluster): Promise<void> {
   await sleep(delays.kubelet, clock, boot.signal);
   if (real) return real.run();
   setReady(boot, cluster, true);
+  let labels = Object.keys(nodeObject(boot).metadata.labels ?? {});
+  boot.onConfig.add(() => {
+    setReady(boot, cluster, true, labels);
+    labels = Object.keys(nodeObject(boot).metadata.labels ?? {});
+  });
   const down = () => setReady(boot, cluster, false);
   boot.signal.addEventListener("abort", down, { once: true });
   boot.setUnmet("nodeReady", undefined);
@@ -118,13 +123,15 @@ function post(socket: TLSSocket, path: string, body: object, token: string, sign
   });
 }
 
-function setReady(boot: Boot, cluster: Cluster, ready: boolean): void {
+/** Tells of the node as it is now; of the labels `owned` those that the configuration no longer has are taken away. */
+function setReady(boot: Boot, cluster: Cluster, ready: boolean, owned: readonly string[] = []): void {
   const current = cluster.objects.get("/nodes", "", boot.hostname);
   if (!current) return;
   const fresh = nodeObject(boot);
+  const others = Object.entries(current.metadata.labels ?? {}).filter(([label]) => !owned.includes(label));
   const next: KubeObject = {
     ...current,
-    metadata: { ...current.metadata, labels: { ...current.metadata.labels, ...fresh.metadata.labels } },
+    metadata: { ...current.metadata, labels: { ...Object.fromEntries(others), ...fresh.metadata.labels } },
     status: { ...(fresh.status as object), conditions: conditionsOf(boot, ready || undefined) },
   };
   cluster.objects.update("/nodes", next);

@@ -30,6 +30,8 @@ export class RealNode {
   readonly #control: RealControlPlane;
   readonly #name: string;
   #client: KubeClient | undefined;
+  /** What takes away the labels that were set. */
+  #labels: Record<string, null> = {};
 
   constructor(boot: Boot, control: RealControlPlane) {
     this.#boot = boot;
@@ -40,18 +42,27 @@ export class RealNode {
 
   /** Makes the Node, not ready yet. Throws where that is not possible now. */
   async register(): Promise<void> {
-    const { signal, config } = this.#boot;
+    const { signal } = this.#boot;
     const client = await this.#connect();
     const node = nodeObject(this.#boot);
     const labels = Object.entries(node.metadata.labels ?? {});
     const metadata = { ...node.metadata, labels: Object.fromEntries(labels.filter(([key]) => ownLabels.has(key))) };
     await client.need(signal, "POST", "/api/v1/nodes", { ...node, metadata }, { also: [409] });
     await this.#tell(false);
-    const more = Object.fromEntries(labels.filter(([key]) => !ownLabels.has(key)));
+    await this.#label();
+  }
+
+  /** Role and labels of the configuration; those that it no longer has are taken away. */
+  async #label(): Promise<void> {
+    const { signal, config } = this.#boot;
+    const client = await this.#connect();
+    const now = Object.entries(nodeObject(this.#boot).metadata.labels ?? {}).filter(([key]) => !ownLabels.has(key));
+    const more: Record<string, string | null> = { ...this.#labels, ...Object.fromEntries(now) };
     // A control plane labels itself as administrator; a worker has only its kubelet's rights, and says so where they do not reach.
     const who = config?.controlPlane ? this.#admin() : client;
     const { status } = await who.request(signal, "PATCH", this.#path, { metadata: { labels: more } }, mergePatch);
     if (status >= 300) this.#note(`labels of the node are refused with ${status}`);
+    this.#labels = Object.fromEntries(now.map(([key]) => [key, null]));
   }
 
   /** Keeps the node ready until the boot ends. */
@@ -60,23 +71,39 @@ export class RealNode {
     const { clock, delays } = chassis;
     signal.addEventListener("abort", () => void this.#silence(), { once: true });
     this.#follow().catch(() => {});
-    for (let beat = 0, failed = 0; !signal.aborted; ) {
+    let changed = Promise.withResolvers<void>();
+    let beat = 0;
+    this.#boot.onConfig.add(() => {
+      beat = 0;
+      changed.resolve();
+    });
+    for (let failed = 0; !signal.aborted; ) {
       try {
         await this.#renew();
-        if (beat % beatsPerStatus === 0) {
+        changed = Promise.withResolvers<void>();
+        if (beat++ % beatsPerStatus === 0) {
           await this.#tell(true);
+          await this.#label();
           await this.#admit();
           this.#boot.setUnmet("nodeReady", undefined);
         }
-        beat++;
         failed = 0;
-        await sleep(heartbeat, clock, signal);
+        await this.#rest(changed.promise);
       } catch (error) {
         signal.throwIfAborted();
+        beat = 0;
         this.#note(`cannot reach the API server: ${messageOf(error)}`);
         await sleep(backoffDelay(failed++, { initial: delays.retry, max: heartbeat }), clock, signal);
       }
     }
+  }
+
+  /** Until the next heartbeat, or the configuration changes. */
+  async #rest(changed: Promise<void>): Promise<void> {
+    const woken = new AbortController();
+    const signal = AbortSignal.any([this.#boot.signal, woken.signal]);
+    changed.then(() => woken.abort(new Error("configuration changed")));
+    await sleep(heartbeat, this.#boot.chassis.clock, signal).catch(() => this.#boot.signal.throwIfAborted());
   }
 
   get #path(): string {

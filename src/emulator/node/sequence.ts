@@ -13,6 +13,7 @@ export async function runNode(boot: Boot): Promise<void> {
   const cluster = chassis.clusters.of(config);
   boot.cluster = cluster;
   fill(boot);
+  boot.onConfig.add(() => fill(boot));
   const leave = cluster.enter(boot);
   boot.signal.addEventListener("abort", leave, { once: true });
   await boot.sequence("boot", async () => {
@@ -34,12 +35,11 @@ export async function runNode(boot: Boot): Promise<void> {
         const api = new KubeServer(boot, cluster);
         let running = false;
         runEtcd(boot, cluster, (healthy) => {
-          if (healthy) {
-            api.start().catch(fail);
-            runStaticPods(boot, cluster);
-          } else api.stop();
+          if (healthy) api.start().catch(fail);
+          else api.stop();
           if (healthy && !running) {
             running = true;
+            runStaticPods(boot, cluster);
             started.resolve();
           }
         }).catch(fail);

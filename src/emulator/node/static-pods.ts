@@ -5,6 +5,34 @@ import { types } from "#emulator/state/types.ts";
 
 /** The control plane's own pods: mirrored into kube-system, and shown as the machine's static pods, until the boot ends. */
 export function runStaticPods(boot: Boot, cluster: Cluster): void {
+  const { hostname } = boot;
+  mirror(boot, cluster);
+  let images = JSON.stringify(boot.config?.images);
+  // Another image is another version of Kubernetes: the kubelet starts the pod anew.
+  boot.onConfig.add(() => {
+    const now = JSON.stringify(boot.config?.images);
+    if (now !== images) mirror(boot, cluster);
+    images = now;
+  });
+  boot.signal.addEventListener(
+    "abort",
+    () => {
+      for (const pod of cluster.objects.list("/pods", "kube-system")) {
+        if ((pod.spec as { nodeName?: string } | undefined)?.nodeName !== hostname) continue;
+        cluster.objects.update("/pods", {
+          ...pod,
+          status: {
+            ...(pod.status as object),
+            conditions: [{ type: "Ready", status: "False", reason: "NodeNotReady" }],
+          },
+        });
+      }
+    },
+    { once: true },
+  );
+}
+
+function mirror(boot: Boot, cluster: Cluster): void {
   const { config, hostname } = boot;
   if (!config) return;
   const kubernetes = boot.chassis.release.kubernetes;
@@ -22,22 +50,6 @@ export function runStaticPods(boot: Boot, cluster: Cluster): void {
     if (known) cluster.objects.update("/pods", { ...pod, metadata: { ...known.metadata, ...pod.metadata } });
     else cluster.objects.create("/pods", pod);
   }
-  boot.signal.addEventListener(
-    "abort",
-    () => {
-      for (const pod of cluster.objects.list("/pods", "kube-system")) {
-        if ((pod.spec as { nodeName?: string } | undefined)?.nodeName !== hostname) continue;
-        cluster.objects.update("/pods", {
-          ...pod,
-          status: {
-            ...(pod.status as object),
-            conditions: [{ type: "Ready", status: "False", reason: "NodeNotReady" }],
-          },
-        });
-      }
-    },
-    { once: true },
-  );
 }
 
 function podObject(boot: Boot, name: string, component: string, image: string): KubeObject {
