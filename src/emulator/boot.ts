@@ -31,7 +31,7 @@ import type { Delays } from "./delays.ts";
 import { type DiskState, metaKeys } from "./disk.ts";
 import { fillHardware, fillNetwork } from "./facts.ts";
 import type { Hardware } from "./hardware/hardware.ts";
-import type { KernelArguments } from "./join/arguments.ts";
+import { type KernelArguments, parseApiUrl } from "./join/arguments.ts";
 import { EventRing, sendEvents } from "./join/events.ts";
 import type { Joiner } from "./join/joiner.ts";
 import { KernelLog, sendKernelLog } from "./join/kernel-log.ts";
@@ -433,6 +433,7 @@ export class Boot {
     const start = () => {
       session?.abort(new Error("configuration changed"));
       if (!url()) return undefined;
+      this.#showJoin(url());
       session = new AbortController();
       return this.chassis.joiner.start({
         url: url(),
@@ -453,9 +454,23 @@ export class Boot {
     this.#rejoin = () => {
       if (url() !== used) {
         used = url();
-        join = start();
+        // The call that changed it came over the link, and is to be answered first.
+        const { clock, delays } = this.chassis;
+        clock.after(delays.grace, () => {
+          if (!this.signal.aborted) join = start();
+        });
       } else join?.changed();
     };
+  }
+  #showJoin(url: string): void {
+    try {
+      const { authority: host, token = "", tls, tunnel } = parseApiUrl(url);
+      const spec = { apiEndpoint: url, host, joinToken: token, insecure: !tls, tunnel };
+      this.state.put(types.siderolinkConfig, "siderolink", spec);
+    } catch {
+      // The joiner says what is wrong with it, and tries again.
+      this.state.remove(types.siderolinkConfig, "siderolink");
+    }
   }
   #linkUp(network: Network, link: { readonly name: string; readonly tunnel: boolean }, url: string): void {
     this.#networkEnd?.abort(new Error("the link was set up again"));

@@ -103,6 +103,17 @@ test("a bad configuration is refused with the reason, a partial one is taken wit
   const { messages } = await apply("apiVersion: v1alpha1\nkind: KmsgLogConfig\nname: x\nurl: tcp://[fdae::9]:1\n");
   assert.equal(messages[0]?.mode, 2);
   assert.equal(machine.stage, "maintenance");
+  // Well-formed, but it leads nowhere: the machine takes it and says so in its log.
+  await apply("apiVersion: v1alpha1\nkind: SideroLinkConfig\napiUrl: grpc://nowhere\n");
+  const kernel = machine.boot?.kernel;
+  assert.ok(kernel);
+  await new Promise<void>((resolve) => {
+    const look = () => {
+      if (kernel.from(0).some(({ message }) => /SideroLink API URL has no port/.test(message))) resolve();
+    };
+    kernel.follow(look);
+    look();
+  });
 });
 
 test("COSI: unknown types are refused, a watch of one absent id says so, writes are refused", async () => {

@@ -46,6 +46,15 @@ function processes(text: string): number[] {
   });
 }
 
+/** Whether a process is that program itself, not the shell that guards it. */
+function runs(pid: number, tool: { path: string } | { skip: string }): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`) === realpathSync(pathOf(tool));
+  } catch {
+    return false;
+  }
+}
+
 test("a path without the other, and a path to nothing, are refused", async () => {
   const main = new URL("../../src/cli/main.ts", import.meta.url).pathname;
   const emulate = (...more: string[]) =>
@@ -143,6 +152,15 @@ test("a snapshot is etcd's own", { skip, timeout: 120_000 }, async (t) => {
   assert.equal(bytes.length % 512, 32, "pages, then a SHA-256");
 });
 
+test("an API server that dies is started again", { skip, timeout: 120_000 }, async (t) => {
+  const servers = () => processes(`${join(state, "kubernetes")}`).filter((pid) => runs(pid, apiServer));
+  const [first] = servers();
+  assert.ok(first);
+  process.kill(first, "SIGKILL");
+  await eventually(async () => servers().some((pid) => pid !== first), t.signal);
+  await eventually(async () => (await run("get", "nodes")).code === 0, t.signal);
+});
+
 test("killed, it leaves no program behind; started again, it goes on", { skip, timeout: 240_000 }, async (t) => {
   await ok("create", "configmap", "kept", "--from-literal=a=1");
   assert.ok(processes(`--data-dir=${state}`).length >= 1, "etcd runs");
@@ -170,9 +188,7 @@ test("three control planes share one API server, which goes with its cluster", {
   assert.equal(nodes.match(/\bReady\s/g)?.length, 4, nodes);
   assert.equal(nodes.match(/control-plane/g)?.length, 3, nodes);
   const own = () =>
-    processes("--service-account-issuer").filter(
-      (pid) => !processes(state).includes(pid) && readlinkSync(`/proc/${pid}/exe`) === realpathSync(pathOf(apiServer)),
-    );
+    processes("--service-account-issuer").filter((pid) => !processes(state).includes(pid) && runs(pid, apiServer));
   assert.equal(own().length, 1);
   const deleted = await plane.cli("cluster", "delete", "shop", "--yes");
   assert.equal(deleted.code, 0, deleted.stderr);

@@ -4,7 +4,8 @@ import { report } from "#cli/exit.ts";
 import { printJson, say } from "#cli/output.ts";
 import type { DelayProfile } from "#emulator/delays.ts";
 import { startEmulator } from "#emulator/emulate.ts";
-import { IchorError } from "#lib/errors.ts";
+import { IchorError, messageOf } from "#lib/errors.ts";
+import { type Logger, silent } from "#lib/log.ts";
 
 interface Options {
   readonly count: string;
@@ -18,6 +19,15 @@ interface Options {
   readonly etcd?: string;
   readonly json?: boolean;
 }
+
+/** What goes wrong in the emulator itself is a line on standard error. */
+const warn = (facts: object, message: string) => {
+  const details = Object.entries(facts).map(
+    ([key, value]) => `${key}=${value instanceof Error ? messageOf(value) : value}`,
+  );
+  say(`emulator: ${message}: ${details.join(" ")}`);
+};
+const warnings: Logger = { ...silent, warn, error: warn, child: () => warnings };
 
 /** `ichor emulate` */
 export const emulate: Command = new Command("emulate")
@@ -67,6 +77,7 @@ export const emulate: Command = new Command("emulate")
         count,
         seed: options.seed,
         delays: options.delays satisfies DelayProfile,
+        log: warnings,
         ...(options.api ? { apiUrl: options.api } : {}),
         ...(kernelArgs ? { kernelArgs } : {}),
         ...(options.state ? { stateDir: options.state } : {}),
