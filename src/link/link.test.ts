@@ -218,6 +218,107 @@ test("the end of the engine resets what is open", async () => {
   machine.close();
 });
 
+test("a known machine that boots without its unique token is pending, heard and admitted again, at its address", async () => {
+  const machine = new TestMachine();
+  await machine.join(plane, { joinToken });
+  await connected(machine);
+  const { address } = machine;
+  machine.close();
+  // Talos was not installed yet: META was in memory and went with the boot, and so did the key.
+  const boot = machine.reboot();
+  await boot.join(plane, { joinToken, nodeUniqueToken: "" });
+  assert.equal(boot.address, address);
+  await until(plane.state, PendingMachineKind, boot.publicKey, (record) => record?.spec.connected === true);
+  assert.equal(plane.link.machineAt(address), undefined, "until it has its token it is nobody");
+  const { spec } = await plane.state.require(LinkKind, machine.uuid);
+  assert.equal(spec.connected, false, "its former life is over");
+  // Another boot before anybody wrote a token: the record of the first goes.
+  boot.close();
+  const again = machine.reboot();
+  await again.join(plane, { joinToken, nodeUniqueToken: "" });
+  await until(plane.state, PendingMachineKind, again.publicKey, (record) => record?.spec.connected === true);
+  await until(plane.state, PendingMachineKind, boot.publicKey, (record) => record === undefined);
+  await again.join(plane, { joinToken });
+  await until(plane.state, LinkKind, machine.uuid, (link) => link?.spec.connected === true);
+  assert.equal((await plane.state.require(LinkKind, machine.uuid)).spec.nodePublicKey, again.publicKey);
+  await until(plane.state, PendingMachineKind, again.publicKey, (record) => record === undefined);
+  assert.equal(plane.link.machineAt(address), machine.uuid);
+  const port = await accept(7007);
+  await again.connect(7007, soon());
+  assert.equal((await port.next()).remoteAddress, address);
+  await port.close();
+  again.close();
+});
+
+test("a stranger with a join token who says to be a known machine goes, and the machine is itself again", async () => {
+  const clock = new ManualClock(Date.now());
+  const own = await another(clock);
+  const token = await tokenOf(own);
+  const machine = new TestMachine(clock);
+  await machine.join(own, { joinToken: token });
+  clock.advance(1);
+  await connected(machine, own);
+  const stranger = machine.reboot();
+  await stranger.join(own, { joinToken: token, nodeUniqueToken: "" });
+  clock.advance(1);
+  await until(own.state, PendingMachineKind, stranger.publicKey, (record) => record?.spec.connected === true);
+  assert.equal(own.link.machineAt(machine.address), undefined);
+  stranger.close();
+  clock.advance(276_000);
+  await until(own.state, PendingMachineKind, stranger.publicKey, (record) => record === undefined);
+  assert.equal(own.link.machineAt(machine.address), machine.uuid);
+  // The machine's own datagrams are taken again.
+  await machine.join(own, { joinToken: token });
+  clock.advance(1);
+  await connected(machine, own);
+  machine.close();
+  await own.close();
+});
+
+test("a plane that restarts in the middle of that goes on with the newer boot", async () => {
+  const given = { state: new State(new MemoryStore({ clock: systemClock })), privateKey: generatePrivateKey() };
+  const first = await another(systemClock, given);
+  const token = await tokenOf(first);
+  const machine = new TestMachine();
+  await machine.join(first, { joinToken: token });
+  await connected(machine, first);
+  machine.close();
+  const boot = machine.reboot();
+  await boot.join(first, { joinToken: token, nodeUniqueToken: "" });
+  await until(first.state, PendingMachineKind, boot.publicKey, (record) => record?.spec.connected === true);
+  await first.close();
+  const second = await another(systemClock, given);
+  assert.equal(second.link.machineAt(boot.address), undefined);
+  await boot.join(second, { joinToken: token });
+  await until(second.state, LinkKind, machine.uuid, (link) => link?.spec.connected === true);
+  assert.equal(second.link.machineAt(boot.address), machine.uuid);
+  boot.close();
+  await second.close();
+});
+
+test("who does not come back after a restart is disconnected, and who never came up is not kept", async () => {
+  const clock = new ManualClock(Date.now());
+  const given = { state: new State(new MemoryStore({ clock })), privateKey: generatePrivateKey() };
+  const first = await another(clock, given);
+  const joinToken = await tokenOf(first);
+  const machine = new TestMachine(clock);
+  await machine.join(first, { joinToken });
+  clock.advance(1);
+  await connected(machine, first);
+  machine.close();
+  await first.close();
+  const second = await another(clock, given);
+  const silent = new TestMachine(clock);
+  await silent.join(second, { joinToken, nodeUniqueToken: "" });
+  silent.close();
+  assert.ok(await second.state.get(PendingMachineKind, silent.publicKey));
+  clock.advance(276_000);
+  await until(second.state, LinkKind, machine.uuid, (link) => link?.spec.connected === false);
+  await until(second.state, PendingMachineKind, silent.publicKey, (record) => record === undefined);
+  assert.equal(second.link.machineAt(machine.address), machine.uuid);
+  await second.close();
+});
+
 /** Datagrams of a machine through the gRPC tunnel, by the in-process transport. */
 function tunnel(machine: TestMachine, id: string) {
   const client: Client<typeof WireGuardOverGRPCService> = createClient(WireGuardOverGRPCService, plane.transport);

@@ -11,7 +11,7 @@ import type { Kind } from "#resource/kind.ts";
 import type { Resource } from "#resource/resource.ts";
 import type { State } from "#store/state.ts";
 import type { Endpoint, LinkEngine, PeerEvent } from "./engine.ts";
-import { endpointText } from "./user/engine.ts";
+import { endpointText, silence } from "./user/engine.ts";
 
 /** Who owns, and holds, what the link writes. */
 export const owner = "link";
@@ -20,6 +20,14 @@ interface Known {
   readonly kind: Kind<SiderolinkSpec>;
   readonly id: string;
   readonly key: string;
+  readonly spec: SiderolinkSpec;
+  readonly created: number;
+}
+
+/** An address: the admitted machine, and a later boot of it that has no unique token yet. Who of them has it is what the engine was told. */
+interface Place {
+  link?: Known;
+  pending?: Known;
 }
 
 /** What is told to the rest of the link. */
@@ -41,7 +49,7 @@ export interface PeersOptions {
 export class Peers {
   readonly #options: PeersOptions;
   readonly #state: State;
-  readonly #byAddress = new Map<string, Known>();
+  readonly #places = new Map<string, Place>();
   /** What the engine was told, by address, and the address that each key stands for now. */
   readonly #told = new Map<string, { readonly key: string; readonly virtual: string }>();
   readonly #addressOfKey = new Map<string, string>();
@@ -56,13 +64,13 @@ export class Peers {
 
   /** The UUID of the admitted machine with that address; undefined for pending ones and strangers. */
   machineAt(address: string): string | undefined {
-    const known = this.#byAddress.get(address);
+    const known = this.#holder(address);
     return known?.kind === LinkKind ? known.id : undefined;
   }
 
   /** Whether an address belongs to a machine that is pending. */
   isPending(address: string): boolean {
-    return this.#byAddress.get(address)?.kind === PendingMachineKind;
+    return this.#holder(address)?.kind === PendingMachineKind;
   }
 
   /** Whether a virtual address belongs to a peer. */
@@ -73,20 +81,31 @@ export class Peers {
   /** Makes the peer of a record known to the engine. Another key at the same address is another boot: it is not up yet. */
   async ensure(spec: SiderolinkSpec, publicKey: Uint8Array): Promise<void> {
     const address = addressOf(spec);
-    const before = this.#byAddress.get(address);
-    if (before && before.key !== spec.nodePublicKey) this.#up.delete(address);
+    const key = spec.nodePublicKey;
+    const before = this.#holder(address);
     const endpoint = parseEndpoint(spec);
     await this.#options.engine.setPeer({ publicKey, address, ...(endpoint ? { endpoint } : {}) });
-    this.#untell(address);
-    this.#told.set(address, { key: spec.nodePublicKey, virtual: spec.virtualAddrport });
-    this.#addressOfKey.set(spec.nodePublicKey, address);
+    this.#untell(address, key);
+    this.#told.set(address, { key, virtual: spec.virtualAddrport });
+    this.#addressOfKey.set(key, address);
     if (spec.virtualAddrport) this.#tunnels.add(spec.virtualAddrport);
+    if (before && before.key !== key) await this.#keepConnected(before, false, undefined);
+    // The admitted boot itself is back: whoever came after it as pending was another.
+    const place = this.#places.get(address);
+    if (place?.link?.key === key && place.pending) await this.#end(place.pending);
+  }
+
+  #holder(address: string): Known | undefined {
+    const { link, pending } = this.#places.get(address) ?? {};
+    const key = this.#told.get(address)?.key;
+    return [link, pending].find((known) => known !== undefined && known.key === key);
   }
 
   /** An address has one key and one virtual address, or none: those before mean nothing more. */
-  #untell(address: string): void {
+  #untell(address: string, next?: string): void {
     const before = this.#told.get(address);
     if (!before) return;
+    if (before.key !== next) this.#up.delete(address);
     this.#told.delete(address);
     this.#tunnels.delete(before.virtual);
     if (this.#addressOfKey.get(before.key) === address) this.#addressOfKey.delete(before.key);
@@ -95,11 +114,9 @@ export class Peers {
   /** Follows the store and the engine until the signal aborts. Resolves when all that is stored is known to the engine. */
   async start(signal: AbortSignal): Promise<void> {
     void this.#report(signal);
-    await Promise.all(
-      [LinkKind, PendingMachineKind].map(
-        (kind) => new Promise<void>((resolve) => void this.#follow(kind, signal, resolve)),
-      ),
-    );
+    // Pending ones last: they are later boots.
+    for (const kind of [LinkKind, PendingMachineKind])
+      await new Promise<void>((resolve) => void this.#follow(kind, signal, resolve));
   }
 
   async #follow(kind: Kind<SiderolinkSpec>, signal: AbortSignal, ready: () => void): Promise<void> {
@@ -112,7 +129,7 @@ export class Peers {
             ready();
           } else if (event.kind === "destroyed") await this.#gone(kind, event.resource);
           else if (event.resource.metadata.phase === "tearingDown") await this.#leaving(kind, event.resource);
-          else await this.#present(kind, event.resource);
+          else await this.#present(kind, event.resource, signal);
         }
       } catch (error) {
         if (!signal.aborted) this.#options.log.warn({ error: messageOf(error) }, "watch of links failed");
@@ -121,27 +138,61 @@ export class Peers {
     }
   }
 
-  async #present(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
+  async #present(
+    kind: Kind<SiderolinkSpec>,
+    { metadata, spec }: Resource<SiderolinkSpec>,
+    signal: AbortSignal,
+  ): Promise<void> {
     const address = addressOf(spec);
-    const before = this.#byAddress.get(address);
-    // A pending record of a machine that was admitted meanwhile does not take its address back.
-    if (before?.kind === LinkKind && kind === PendingMachineKind) return;
+    const known: Known = { kind, id: metadata.id, key: spec.nodePublicKey, spec, created: metadata.created };
+    const place = this.#places.get(address) ?? {};
+    const which = kind === LinkKind ? "link" : "pending";
+    const former = place[which];
+    // It was admitted meanwhile, or booted again: what it was for is done.
+    const isOlder = former !== undefined && former.id !== known.id && former.created > known.created;
+    if (which === "pending" && (isOlder || place.link?.key === known.key)) return this.#end(known);
+    if (former?.id === known.id && former.key === known.key && this.#told.get(address)?.key !== known.key) {
+      // The record changed, not the boot, and a later boot has the address.
+      place[which] = known;
+      return;
+    }
+    const before = this.#holder(address);
     try {
       await this.ensure(spec, Buffer.from(spec.nodePublicKey, "base64"));
     } catch (error) {
+      if (codeOf(error) !== "invalid_argument") throw error;
       // One record that no peer can be made of must not keep the others out.
       this.#options.log.warn({ link: metadata.id, error: messageOf(error) }, "link cannot be used");
       return;
     }
-    this.#byAddress.set(address, { kind, id: metadata.id, key: spec.nodePublicKey });
+    const earlier = place.pending;
+    place[which] = known;
+    this.#places.set(address, place);
+    if (earlier && earlier.id !== known.id) {
+      if (which === "link") delete place.pending;
+      await this.#end(earlier);
+    }
     if (kind === LinkKind && (before?.kind !== LinkKind || before.id !== metadata.id))
       this.#options.onAdmitted(address, metadata.id);
     // It was up before this record was there: nobody will tell again.
     const endpoint = this.#up.get(address);
-    if (endpoint !== undefined && !spec.connected) await this.#keepConnected(address, true, endpoint);
-    // An earlier run of the plane left it as connected; this one has not heard of it yet.
-    else if (endpoint === undefined && spec.connected && before === undefined)
-      await this.#keepConnected(address, false, undefined);
+    if (endpoint !== undefined && !spec.connected) await this.#keepConnected(known, true, endpoint);
+    if (endpoint === undefined && former?.key !== known.key) this.#expect(address, known, signal);
+  }
+
+  /** Whoever does not come up is down: the engine tells only of those who were up since it started. */
+  #expect(address: string, known: Known, signal: AbortSignal): void {
+    this.#options.clock.after(silence, () => {
+      if (signal.aborted || this.#up.has(address) || this.#holder(address)?.key !== known.key) return;
+      this.#down(address).catch((error: unknown) =>
+        this.#options.log.warn({ error: messageOf(error) }, "link state could not be kept"),
+      );
+    });
+  }
+
+  /** Nobody asked for a pending record but we. */
+  #end({ id }: Known): Promise<void> {
+    return ignore("not_found", this.#state.teardown(PendingMachineKind.key(id)));
   }
 
   /** What is being torn down goes once nobody but the link holds it. */
@@ -157,14 +208,21 @@ export class Peers {
 
   async #gone(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
     const address = addressOf(spec);
-    const known = this.#byAddress.get(address);
-    if (known?.kind !== kind || known.id !== metadata.id) return;
-    this.#byAddress.delete(address);
-    this.#up.delete(address);
-    // The same boot of a machine may be known by another record, with another address, by now.
-    const stands = this.#addressOfKey.get(spec.nodePublicKey) ?? address;
+    const place = this.#places.get(address);
+    const which = kind === LinkKind ? "link" : "pending";
+    const known = place?.[which];
+    if (!place || known?.id !== metadata.id) return;
+    delete place[which];
+    const other = place.link ?? place.pending;
+    if (!other) this.#places.delete(address);
+    // Another boot has the address, or the same one by another record.
+    if (this.#told.get(address)?.key !== known.key || other?.key === known.key) return;
+    // The same boot may have another address by now.
+    const stands = this.#addressOfKey.get(known.key) ?? address;
     this.#untell(address);
-    if (stands === address) await this.#options.engine.removePeer(Buffer.from(spec.nodePublicKey, "base64"));
+    if (stands === address) await this.#options.engine.removePeer(Buffer.from(known.key, "base64"));
+    // Whoever said to be this machine is gone: it is heard again.
+    if (place.link) await this.ensure(place.link.spec, Buffer.from(place.link.key, "base64"));
   }
 
   /** One write for each real change. */
@@ -180,27 +238,28 @@ export class Peers {
 
   async #reported(event: PeerEvent): Promise<void> {
     const { address } = event;
-    if (event.kind === "down") {
-      this.#up.delete(address);
-      const known = this.#byAddress.get(address);
-      await this.#keepConnected(address, false, undefined);
-      // It called, was not admitted, and went: nothing of it is kept.
-      if (known?.kind === PendingMachineKind) await ignore("not_found", this.#state.teardown(known.kind.key(known.id)));
-      return;
-    }
+    if (event.kind === "down") return this.#down(address);
     const endpoint = endpointText(event.endpoint);
     this.#up.set(address, endpoint);
-    await this.#keepConnected(address, true, endpoint);
+    const known = this.#holder(address);
+    if (known) await this.#keepConnected(known, true, endpoint);
   }
 
-  async #keepConnected(address: string, connected: boolean, endpoint: string | undefined): Promise<void> {
-    const known = this.#byAddress.get(address);
+  async #down(address: string): Promise<void> {
+    this.#up.delete(address);
+    const known = this.#holder(address);
     if (!known) return;
+    await this.#keepConnected(known, false, undefined);
+    // It called, was not admitted, and went: nothing of it is kept.
+    if (known.kind === PendingMachineKind) await this.#end(known);
+  }
+
+  async #keepConnected({ kind, id, key }: Known, connected: boolean, endpoint: string | undefined): Promise<void> {
     const edit = this.#state.update(
-      known.kind,
-      known.id,
+      kind,
+      id,
       ({ spec }) => {
-        if (spec.nodePublicKey !== known.key) return false;
+        if (spec.nodePublicKey !== key) return false;
         spec.connected = connected;
         if (endpoint !== undefined) spec.lastEndpoint = endpoint;
         return undefined;

@@ -103,6 +103,11 @@ export class TestMachine {
     this.#clock = clock;
   }
 
+  /** The same machine after a boot: another key, nothing of its connections. */
+  reboot(): TestMachine {
+    return Object.assign(new TestMachine(this.#clock), { uuid: this.uuid, uniqueToken: this.uniqueToken });
+  }
+
   /** What it asks for, with changes. */
   request(
     changes: MessageInitShape<typeof ProvisionRequestSchema> = {},
