@@ -45,6 +45,13 @@ const file = (name: string, text: string) => {
   writeFileSync(join(plane.data, name), text);
   return join(plane.data, name);
 };
+/** For what machines must do: where it does not come, the failure says what the plane waits for. */
+const comes = (what: Locator) =>
+  what.waitFor({ timeout: 90_000 }).catch(async (cause: Error) => {
+    const { stdout, stderr } = await plane.cli("cluster", "status", "shop");
+    const alerts = await page.getByRole("alert").allTextContents();
+    throw new Error(`${cause.message}\n${stdout}${stderr}${alerts.join("\n")}`, { cause });
+  });
 /** Waits until there are so many. */
 const count = (of: Locator, number: number) =>
   number === 0
@@ -214,10 +221,7 @@ inBrowser("a template's cluster appears with its progress, and its machines' log
   await count(region("Progress").getByRole("listitem"), 6);
   await count(region("Control planes").getByRole("link"), 3);
   await count(region("Workers").getByRole("link"), 2);
-  await page
-    .getByRole("status")
-    .filter({ hasText: /^Running$/ })
-    .waitFor({ timeout: 90_000 });
+  await comes(page.getByRole("status").filter({ hasText: /^Running$/ }));
   await count(region("Progress").getByRole("listitem").filter({ hasText: "done" }), 6);
   await count(region("Topology").getByRole("link").filter({ hasText: "ready" }), 5);
 
@@ -288,7 +292,7 @@ inBrowser("a cluster is destroyed by its name alone, and its machines are free a
   await page.getByRole("button", { name: "Destroy cluster" }).click();
   await page.keyboard.type("shop");
   await page.keyboard.press("Enter");
-  await page.getByText("There is no cluster yet").waitFor({ timeout: 90_000 });
+  await comes(page.getByText("There is no cluster yet"));
   assert.deepEqual(await plane.json("cluster", "list"), []);
   await page.getByRole("link", { name: /^Machines/ }).click();
   await count(rows().filter({ hasText: "available" }), 5);
