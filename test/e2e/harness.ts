@@ -123,7 +123,11 @@ export class TestPlane {
       this.#heard.emit("line");
     });
     this.#processes.add(child);
-    child.once("exit", () => this.#processes.delete(child));
+    child.once("exit", (code) => {
+      this.#processes.delete(child);
+      // Nobody asked for that: whatever fails next, this is why.
+      if (code) process.stderr.write(`ichor ${args[0]} ended with code ${code}:\n${this.#told.slice(-3000)}\n`);
+    });
     return child;
   }
 }
