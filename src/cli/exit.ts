@@ -17,6 +17,9 @@ const exitCodes: Partial<Record<OurCode, number>> = {
 export function toIchorError(error: unknown): IchorError {
   if (error instanceof IchorError) return error;
   if (error instanceof ConnectError) {
+    // Nobody here cancels without saying why: the other end was gone.
+    if (error.code === Code.Canceled)
+      return new IchorError("unavailable", "the connection to the plane ended: does it still run?", { cause: error });
     const code = Code[error.code].replace(/[A-Z]/g, (letter, at) => (at ? "_" : "") + letter.toLowerCase()) as OurCode;
     return new IchorError(code, error.rawMessage, { cause: error });
   }
