@@ -4,6 +4,7 @@ import type { Clock, Timer } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import type { Logger } from "#lib/log.ts";
 import type { SavedCluster } from "./cluster.ts";
+import { isMapping } from "./config/documents.ts";
 import { blankDisks, type DiskState } from "./disk.ts";
 
 interface Content {
@@ -40,7 +41,8 @@ export class StateDirectory {
     if (text === undefined) return new StateDirectory(path, { version: 1, machines: {}, clusters: [] }, clock, log);
     try {
       const content = JSON.parse(text) as Content;
-      if (content.version !== 1 || typeof content.machines !== "object") throw new Error("unknown version");
+      const { version, machines, clusters } = content;
+      if (version !== 1 || !isMapping(machines) || !Array.isArray(clusters)) throw new Error("unknown version");
       return new StateDirectory(path, content, clock, log);
     } catch (cause) {
       throw new IchorError("data_loss", `${path} cannot be read as the emulator's state: remove it to start anew`, {

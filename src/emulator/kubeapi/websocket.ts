@@ -46,6 +46,7 @@ export function acceptWebSocket(
     socket.end();
   };
   const feed = (chunk: Buffer) => {
+    if (!open) return;
     try {
       for (const { opcode, payload } of reader.push(chunk)) {
         if (opcode === 8) close();
@@ -85,13 +86,14 @@ export class FrameReader {
       if (!taken) return out;
       const { final, opcode, payload } = taken;
       if (opcode >= 8) {
+        if (!final || payload.length > 125) throw new RangeError("malformed control frame");
         out.push({ opcode, payload });
         continue;
       }
-      if (opcode !== 0) {
-        this.#parts = [];
-        this.#opcode = opcode;
-      }
+      // A message begins with its kind and goes on without one; another begins only after its end.
+      if ((opcode === 0) !== this.#parts.length > 0) throw new RangeError("malformed message");
+      if (opcode !== 0) this.#opcode = opcode;
+      else if (payload.length === 0 && !final) continue;
       this.#parts.push(payload);
       if (this.#parts.reduce((sum, part) => sum + part.length, 0) > messageLimit)
         throw new RangeError("message too large");
