@@ -2,6 +2,8 @@
 export interface DiskState {
   /** Talos on disk. */
   installed?: { disk: string; tag: string; image: string; schematic: string } | undefined;
+  /** META partition: an image to upgrade to at the next boot. */
+  upgrade?: string | undefined;
   /** META partition: key number to value; only on an installed disk. */
   meta: Record<string, string>;
   /** STATE: the configuration. */
@@ -42,6 +44,9 @@ export function wipeDisks(disk: DiskState, labels: readonly string[]): void {
   }
   if (labels.includes("ETCD")) disk.etcd = undefined;
   if (labels.includes("CRI")) disk.images = [];
-  if (all || labels.includes("META")) disk.meta = {};
+  if (all || labels.includes("META")) {
+    disk.meta = {};
+    disk.upgrade = undefined;
+  }
   if (all) disk.installed = undefined;
 }

@@ -78,6 +78,23 @@ test("another Kubernetes version and other labels show at once, those taken away
   assert.deepEqual({ site, rack, own }, { site: "south", rack: undefined, own: "x" });
 });
 
+test("a staged upgrade takes effect at the boot after the next", async () => {
+  const address = plane.addressOf(machine.uuid);
+  const boots = machine.chassis.disk.boots;
+  const calls = plane.provisions.length;
+  await (await admin()).upgrade({ image: "ghcr.io/siderolabs/installer:v1.14.0", stage: true });
+  const told = () => plane.provisions.slice(calls).map(({ talosVersion }) => talosVersion);
+  await plane.changed.until("two boots", () => told().includes("v1.14.0"));
+  assert.deepEqual(told(), ["v1.13.9", "v1.14.0"]);
+  assert.equal(machine.chassis.disk.boots, boots + 2);
+  assert.ok(plane.stagesOf(address).includes(8), "it told of its upgrade");
+  await plane.changed.until(
+    "the machine to be ready",
+    () => isReady(machine),
+    () => standing([machine]),
+  );
+});
+
 test("a control plane whose disks were wiped can be bootstrapped again, and remembers nothing", async () => {
   const name = { name: "old", namespace: "default" };
   objects().create("/configmaps", { apiVersion: "v1", kind: "ConfigMap", metadata: name });

@@ -93,6 +93,8 @@ export class Machine {
 /** One boot, from firmware to whatever its configuration makes of it. */
 async function live(boot: Boot): Promise<void> {
   await boot.initialize();
+  if (boot.chassis.disk.installed && boot.chassis.disk.upgrade)
+    return stagedUpgrade(boot, boot.chassis.disk.installed.disk);
   if (boot.maintenance) {
     boot.apidTls = { context: await maintenanceContext(), clientCAs: undefined };
     boot.services.run("apid");
@@ -117,6 +119,27 @@ async function live(boot: Boot): Promise<void> {
   boot.setStage("booting");
   configureApid(boot);
   await runNode(boot);
+}
+
+/** The upgrade that was put off to this boot: runs its installer, and reboots whether that worked or not. It is tried once. */
+async function stagedUpgrade(boot: Boot, target: string): Promise<void> {
+  const { disk } = boot.chassis;
+  const image = disk.upgrade ?? "";
+  disk.upgrade = undefined;
+  boot.chassis.save();
+  lock(boot, "upgrade");
+  boot.setStage("upgrading");
+  if (!boot.maintenance) configureApid(boot);
+  try {
+    await boot.sequence("upgrade", async () => {
+      const code = await runInstaller(boot, { image, disk: target, upgrade: true, progress: () => {} });
+      if (code !== 0) throw new Error(`task upgrade failed: installer exited with code ${code}`);
+    });
+  } catch {
+    boot.signal.throwIfAborted();
+  }
+  await boot.drain();
+  boot.end("reboot");
 }
 
 /** The install sequence of a configuration with install instructions: pulls, installs, reboots; after a failure tries again at the next boot. */

@@ -102,7 +102,7 @@ export function reset(boot: Boot, options: ResetOptions): string {
   return startEnding(boot, "reset", "resetting", body, options.reboot ? "reboot" : "shutdown");
 }
 
-/** The legacy upgrade: pulls, answers, runs the installer and reboots. */
+/** The legacy upgrade: pulls, answers, runs the installer and reboots; a staged one reboots first, and again after its installer. */
 export async function upgrade(
   boot: Boot,
   options: { image: string; stage: boolean; force: boolean; preserve: boolean },
@@ -115,6 +115,11 @@ export async function upgrade(
   if (!options.force && boot.cluster && disk.etcd && !boot.cluster.etcd.quorum)
     throw new IchorError("failed_precondition", "error validating etcd for upgrade: etcd cluster has no quorum");
   await pullImage(boot, options.image);
+  if (options.stage) {
+    disk.upgrade = options.image;
+    boot.chassis.save();
+    return startEnding(boot, "stageUpgrade", "upgrading", async () => {}, "reboot");
+  }
   const target = disk.installed.disk;
   const body = async () => {
     const code = await runInstaller(boot, { image: options.image, disk: target, upgrade: true, progress: () => {} });
