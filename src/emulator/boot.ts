@@ -193,11 +193,18 @@ export class Boot {
   async initialize(): Promise<void> {
     const { clock, delays, disk, hardware, release, args } = this.chassis;
     await sleep(delays.firmware, clock, this.signal);
+    const cmdline = [
+      ...args.rest,
+      ...(args.siderolink ? [`siderolink.api=${args.siderolink}`] : []),
+      ...(args.eventSink ? [`talos.events.sink=${args.eventSink}`] : []),
+      ...args.kmsg.map((url) => `talos.logging.kernel=${url}`),
+    ].join(" ");
     this.kernel.write(
       `Linux version ${release.kernel} (@buildkitsandbox) (gcc) #1 SMP PREEMPT_DYNAMIC`,
       "kern",
       "notice",
     );
+    this.kernel.write(`Command line: ${cmdline}`, "kern");
     this.kernel.write(
       `DMI: ${hardware.board.manufacturer} ${hardware.board.product}, BIOS ${hardware.board.bios}`,
       "kern",
@@ -205,12 +212,6 @@ export class Boot {
     for (const found of hardware.disks)
       this.kernel.write(`${found.name}: ${found.model} ${found.bytes / 512} 512-byte logical blocks`, "kern");
     this.kernel.talos(`initialize sequence: ${args.rest.length} kernel arguments`);
-    const cmdline = [
-      ...args.rest,
-      ...(args.siderolink ? [`siderolink.api=${args.siderolink}`] : []),
-      ...(args.eventSink ? [`talos.events.sink=${args.eventSink}`] : []),
-      ...args.kmsg.map((url) => `talos.logging.kernel=${url}`),
-    ].join(" ");
     fillHardware(this.state, {
       hardware,
       tag: release.tag,
