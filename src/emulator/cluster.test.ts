@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,8 +61,9 @@ const readiness = (list: NodeList) =>
     ]),
   );
 
-test("machines are installed, bootstrapped, become a cluster, survive a restart, and are reset", async () => {
+test("machines are installed, bootstrapped, become a cluster, survive a restart, and are reset", async (t) => {
   const state = mkdtempSync(join(tmpdir(), "ichor-emulator-"));
+  t.after(() => rmSync(state, { recursive: true, force: true }));
   const start = async () => {
     emulator = await startEmulator({ apiUrl: plane.url(), count: 2, delays: "none", stateDir: state });
     return emulator.machines as [Machine, Machine];

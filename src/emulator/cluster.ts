@@ -97,8 +97,10 @@ export class Clusters {
   async stop(): Promise<void> {
     await Promise.all([...this.#clusters.values()].map((cluster) => cluster.real?.stop()));
   }
+  /** What is to be kept: a cluster without etcd holds nothing. */
   save(): SavedCluster[] {
-    return [...this.#clusters.values()].map((cluster) => ({
+    const alive = [...this.#clusters.values()].filter((cluster) => cluster.etcd.bootstrapped);
+    return alive.map((cluster) => ({
       id: cluster.id,
       name: cluster.name,
       members: cluster.etcd.save(),

@@ -1,6 +1,7 @@
 import type { Boot } from "#emulator/boot.ts";
 import { KubeServer } from "#emulator/kubeapi/server.ts";
 import { types } from "#emulator/state/types.ts";
+import { messageOf } from "#lib/errors.ts";
 import { parseIP } from "#lib/ip.ts";
 import { runEtcd } from "./etcd-service.ts";
 import { runKubelet } from "./kubelet.ts";
@@ -33,9 +34,14 @@ export async function runNode(boot: Boot): Promise<void> {
       boot.setUnmet("nodeReady", "node is not ready");
       if (config.controlPlane) {
         const api = new KubeServer(boot, cluster);
+        const unserved = (error: unknown) => {
+          if (boot.signal.aborted) return;
+          boot.kernel.write(`[talos] kube-apiserver does not start: ${messageOf(error)}`, "user", "err");
+          chassis.log.warn({ machine: boot.uuid, error }, "emulated API server cannot be served");
+        };
         let running = false;
         runEtcd(boot, cluster, (healthy) => {
-          if (healthy) api.start().catch(fail);
+          if (healthy) api.start().catch(unserved);
           else api.stop();
           if (healthy && !running) {
             running = true;
