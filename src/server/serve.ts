@@ -20,6 +20,7 @@ import { systemClock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import { planeAddress } from "#link/address.ts";
 import { makeJoinToken } from "#link/join-token.ts";
+import { KernelEngine } from "#link/kernel/engine.ts";
 import { startLink } from "#link/service.ts";
 import { eventsPort } from "#link/sinks/events.ts";
 import { logsPort } from "#link/sinks/logs.ts";
@@ -43,6 +44,8 @@ export interface RunningPlane {
   close(): Promise<void>;
 }
 
+/** What `--link` chooses from. */
+const linkEngines = { user: UserEngine, kernel: KernelEngine };
 const version = "0.1.0";
 /** Life of the administrator's token on the plane's own machine; renewed at a start when half of it is over. */
 const adminLife = 365 * 86_400_000;
@@ -57,8 +60,6 @@ export async function startPlane(
   logging: { readonly level: string } & LogSink,
 ): Promise<RunningPlane> {
   const config = readConfig(options);
-  if (config.link === "kernel")
-    throw new IchorError("unimplemented", "--link kernel is not built yet: use --link user, which needs no privilege");
   const clock = systemClock;
   const log = makeLogger(logging.level, logging);
   const stop = new AbortController();
@@ -93,7 +94,7 @@ export async function startPlane(
     // The link.
     const privateKey = await wireguardKey(state);
     const engine = keep(
-      await UserEngine.start({ privateKey, address: planeAddress, bind: config.wireguard, clock, log }),
+      await linkEngines[config.link].start({ privateKey, address: planeAddress, bind: config.wireguard, clock, log }),
       (link) => link.close(),
     );
     let at = { machineApi: "", wireguard: "" };
