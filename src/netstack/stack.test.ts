@@ -131,6 +131,19 @@ test("a stream whose peer never closes is given up a minute after it was destroy
   assert.equal(net.a.size, 0);
 });
 
+test("a stream that nobody watches fails without taking the process along", async () => {
+  const net = new Pair();
+  let quiet: TcpStream | undefined;
+  net.b.listen(80, () => {});
+  net.a.connect("fd00::b", 80).then((stream) => {
+    quiet = stream;
+  });
+  await net.until(() => quiet !== undefined);
+  net.a.close();
+  await net.until(() => quiet?.closed === true);
+  assert.match(String(quiet?.errored), /the network was closed/);
+});
+
 test("nobody listens: refused; nobody answers: timed out; an abort is what it says", async () => {
   const net = new Pair();
   const refused = outcome(net.a.connect("fd00::b", 81));

@@ -12,7 +12,7 @@ const READ_HIGH_WATER = 16_384;
  * A TCP connection as a stream, close enough to a `net.Socket` for `tls`, `http` and `http2`. Ends its own side when the
  * peer ended its; set `allowHalfOpen` to keep it, as is right below a TLS server whose clients end before the answer.
  * `destroy` before `end` resets the connection. Fails with `unavailable` when the peer resets it or is silent for too
- * long; as with sockets, have a listener for "error".
+ * long; other than with sockets, an "error" that nobody listens to ends no process: thousands of machines hang on it.
  */
 export class TcpStream extends Duplex {
   /** Canonical text. */
@@ -40,6 +40,7 @@ export class TcpStream extends Duplex {
     this.remotePort = connection.remotePort;
     this.localAddress = connection.host.localAddress;
     this.localPort = connection.localPort;
+    this.on("error", () => {});
   }
 
   /** Gives the reader what arrived, as far as it has room; the stack calls it. */
