@@ -18,6 +18,7 @@ import { type ManagementOptions, managementService } from "./management-service.
 import { type PlaneFacts, planeService } from "./plane-service.ts";
 import { sessionService } from "./session-service.ts";
 import { stateService } from "./state-service.ts";
+import { validate } from "./validation.ts";
 
 /** Largest message either way (protocols.md 0.3). */
 const largest = 32 * 1024 * 1024;
@@ -40,7 +41,7 @@ export function createApi(options: ApiOptions): Edge {
   const { store, log, sessions, facts, metrics, consoleDirectory, kubernetes, talos } = options;
   const paths = new Set<string>();
   const routes = (router: ConnectRouter) => {
-    router.service(StateService, stateService(store, { log, kindOf, validate: () => [] }));
+    router.service(StateService, stateService(store, { log, kindOf, validate }));
     router.service(ManagementService, managementService(options));
     router.service(SessionService, sessionService(sessions, options.url));
     router.service(PlaneService, planeService(facts));

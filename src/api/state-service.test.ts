@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import {
@@ -12,10 +13,11 @@ import {
   State,
   type WatchRequestSchema,
 } from "#gen/cosi/resource/resource_pb.ts";
-import { ClusterSpecSchema } from "#gen/specs/specs_pb.ts";
+import { ClusterSpecSchema, ConfigPatchSpecSchema } from "#gen/specs/specs_pb.ts";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
 import { ClusterSecretsKind } from "#kinds/cluster/cluster-secrets.ts";
 import { ClusterStatusKind } from "#kinds/cluster/cluster-status.ts";
+import { ConfigPatchKind } from "#kinds/cluster/config-patch.ts";
 import { JoinTokenKind } from "#kinds/machine/join-token.ts";
 import type { Role } from "#resource/kind.ts";
 import { outcome, startApi } from "./fixtures.test.ts";
@@ -34,7 +36,10 @@ function cluster(
   metadata: MessageInitShape<typeof MetadataSchema> = {},
   spec: MessageInitShape<typeof SpecSchema> = {},
 ) {
-  const protoSpec = toBinary(ClusterSpecSchema, create(ClusterSpecSchema, { talosVersion: "1.13.9" }));
+  const protoSpec = toBinary(
+    ClusterSpecSchema,
+    create(ClusterSpecSchema, { talosVersion: "1.13.9", kubernetesVersion: "1.36.3" }),
+  );
   return create(ResourceSchema, {
     metadata: { ...scope, id, version: "undefined", phase: "running", ...metadata },
     spec: spec.protoSpec || spec.yamlSpec ? spec : { protoSpec },
@@ -85,7 +90,7 @@ test("a resource is made, read in both encodings, changed, torn down and destroy
   assert.deepEqual(read, made);
   assert.match(read?.spec?.yamlSpec ?? "", /^talosversion: 1\.13\.9$/m);
   // What generic tools send: YAML alone.
-  const yamlSpec = "talosversion: 1.13.10\nfeatures:\n  diskencryption: true\n";
+  const yamlSpec = "talosversion: 1.13.10\nkubernetesversion: 1.36.3\nfeatures:\n  diskencryption: true\n";
   const { resource: changed } = await client.update({ newResource: { metadata: read!.metadata!, spec: { yamlSpec } } });
   const spec = fromBinary(ClusterSpecSchema, changed!.spec!.protoSpec);
   assert.deepEqual([spec.talosVersion, spec.features?.diskEncryption], ["1.13.10", true]);
@@ -215,7 +220,7 @@ test("lists are selected by labels and ids", async (t) => {
 
 test("an id query that would take for ever is refused before it is run", async (t) => {
   const { client } = await start(t);
-  await client.create({ resource: cluster("a".repeat(253)) });
+  await client.create({ resource: cluster("a".repeat(63)) });
   const query = (regexp: string) => client.list({ ...scope, options: { idQuery: { regexp } } });
   for (const evil of [
     "(a+)+$",
@@ -326,6 +331,48 @@ test("a watch ends with the session that it is for", async (t) => {
   await api.state.create(ClusterKind, "after", {});
   assert.equal(await lasting.told(), "CREATED after 1");
   assert.equal((await outcome(brief.get({ ...scope, id: "after" }))).code, "Unauthenticated");
+});
+
+test("what Talos would refuse, and what only the plane may set, is refused with all reasons", async (t) => {
+  const { client } = await start(t);
+  const versions = (talosVersion: string, kubernetesVersion: string) => ({
+    protoSpec: toBinary(ClusterSpecSchema, create(ClusterSpecSchema, { talosVersion, kubernetesVersion })),
+  });
+  const clusters: [string, string, string, RegExp][] = [
+    ["../shop", "1.13.9", "1.36.3", /at most 63 letters, digits, - and _/],
+    ["shop", "1.13.9", "1.20.0", /Talos 1\.13 runs Kubernetes 1\.31 to 1\.36, not 1\.20\.0/],
+    ["shop", "1.2.0", "1.20.0", /Talos 1\.2\.0 is not supported/],
+    ["shop", "", "1.36.3", /"" is not a version such as v1\.13\.0/],
+    ["a b", "newest", "1.36.3", /letters, digits.*; "newest" is not a version/],
+  ];
+  for (const [id, talos, kubernetes, words] of clusters)
+    await failsWith(
+      client.create({ resource: cluster(id, {}, versions(talos, kubernetes)) }),
+      "InvalidArgument",
+      words,
+    );
+  const patch = (spec: MessageInitShape<typeof ConfigPatchSpecSchema>, yamlSpec = "") => ({
+    metadata: { ...ConfigPatchKind.key("500-mine"), version: "undefined", phase: "running" },
+    spec: { protoSpec: toBinary(ConfigPatchSpecSchema, create(ConfigPatchSpecSchema, spec)), yamlSpec },
+  });
+  const secretKey = "cluster:\n  token: canary\nmachine:\n  ca: {key: canary}\n";
+  const patches: [MessageInitShape<typeof ConfigPatchSpecSchema>, RegExp][] = [
+    [{ data: "" }, /the patch is empty; remove it/],
+    [{ data: "machine: [" }, /500-mine" is not valid/],
+    [{ data: "mashine: {}" }, /no field "mashine" at the top of a configuration \(line 1\); use machine/],
+    [{ data: secretKey }, /cluster\.token is set by the plane \(line 2\); remove it; machine\.ca is set by the plane/],
+    [{ compressedData: gzipSync(secretKey) }, /cluster\.token is set by the plane/],
+    [{ compressedData: Buffer.from("canary") }, /not gzip of at most 4 MiB: send it as plain text/],
+    [{ compressedData: gzipSync(Buffer.alloc(5 << 20)) }, /not gzip of at most 4 MiB/],
+  ];
+  for (const [spec, words] of patches) {
+    await failsWith(client.create({ resource: patch(spec) }), "InvalidArgument", words);
+    assert.doesNotMatch((await outcome(client.create({ resource: patch(spec) }))).message, /canary/);
+  }
+  // As stock clients send what is large: compressed in their own way, and in plain as YAML.
+  const stock = patch({ compressedData: Buffer.from("a dictionary that we lack") }, "data: |\n  machine: {}\n");
+  const { resource } = await client.create({ resource: stock });
+  assert.equal(fromBinary(ConfigPatchSpecSchema, resource!.spec!.protoSpec).data, "machine: {}\n");
 });
 
 test("tokens' ids go to those who may make them alone", async (t) => {

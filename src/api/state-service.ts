@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
@@ -19,6 +19,7 @@ import { GuardedStore, type GuardOptions } from "#guard/guarded-store.ts";
 import { kindOf } from "#kinds/all.ts";
 import { metadataFromWire } from "#kinds/wire.ts";
 import { codeOf, IchorError } from "#lib/errors.ts";
+import type { AnyKind } from "#resource/kind.ts";
 import type { Query, LabelTerm as Term } from "#resource/query.ts";
 import type { Key, Metadata } from "#resource/resource.ts";
 import { decode } from "#store/state.ts";
@@ -193,7 +194,19 @@ function fromWire(wire: WireResource | undefined): Stored {
   const proto = wire.spec?.protoSpec ?? new Uint8Array();
   const yaml = wire.spec?.yamlSpec ?? "";
   const kind = kindOf(metadata.type);
-  return { metadata, spec: proto.length === 0 && yaml !== "" && kind ? fromYaml(kind, yaml) : proto };
+  const plain = yaml !== "" && kind && (proto.length === 0 || isCompressed(kind, proto));
+  return { metadata, spec: plain ? fromYaml(kind, yaml) : proto };
+}
+
+/** Stock clients compress large texts with a dictionary of their own, and send them in plain beside it (protocols.md 11.5). */
+function isCompressed(kind: AnyKind, spec: Uint8Array): boolean {
+  try {
+    const { compressedData } = fromBinary(kind.spec, spec) as { readonly compressedData?: Uint8Array };
+    return (compressedData?.length ?? 0) > 0;
+  } catch {
+    // What is wrong with it is said where it is checked.
+    return false;
+  }
 }
 
 /** The phase that a client counts on; `running` where it says nothing. */
