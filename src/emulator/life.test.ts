@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { after, before, test } from "node:test";
+import { connect as tlsConnect } from "node:tls";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { parseDocument } from "yaml";
 import { type Emulator, startEmulator } from "./emulate.ts";
@@ -47,6 +49,35 @@ test("services of Talos take no orders, but for the kubelet's start and restart"
   const { messages } = await client.serviceList({});
   const states = new Map(messages[0]?.services.map(({ id, state }) => [id, state]));
   assert.deepEqual([states.get("etcd"), states.get("kubelet")], ["Running", "Running"]);
+});
+
+test("another name of the configuration is in the certificates at once", async () => {
+  const [main, ...more] = configOf(plane, "controlplane", {
+    disk: machine.chassis.disk.installed?.disk ?? "",
+    schedulable: true,
+  })
+    .toString()
+    .split(/^---$/m);
+  const document = parseDocument(main ?? "");
+  document.setIn(["machine", "certSANs"], ["extra.example"]);
+  const data = Buffer.from([document.toString(), ...more].join("---"));
+  await (await admin()).applyConfiguration({ data, mode: 1 });
+  for (const [port, authority] of [
+    [50_000, plane.secrets.os],
+    [6443, plane.secrets.kubernetes],
+  ] as const) {
+    for (;;) {
+      const socket = tlsConnect({
+        socket: await plane.dial(plane.addressOf(machine.uuid), port),
+        ca: authority.crt,
+        checkServerIdentity: () => undefined,
+      });
+      await once(socket, "secureConnect");
+      const names = socket.getPeerX509Certificate()?.subjectAltName ?? "";
+      socket.destroy();
+      if (names.includes("DNS:extra.example")) break;
+    }
+  }
 });
 
 test("another Kubernetes version and other labels show at once, those taken away go", async () => {

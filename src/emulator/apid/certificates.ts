@@ -27,7 +27,7 @@ export function maintenanceContext(): Promise<SecureContext> {
 
 /**
  * Keeps apid's certificate in force until the boot ends: a control plane signs it itself, a worker asks trustd at the cluster endpoint until
- * it answers. Made anew for each network, since the machine's addresses are in it, and at half its life.
+ * it answers. Made anew for each network, since the machine's addresses are in it, for other names and authorities, and at half its life.
  */
 export function configureApid(boot: Boot): void {
   const { clock, log } = boot.chassis;
@@ -49,8 +49,19 @@ export function configureApid(boot: Boot): void {
       });
   };
   boot.onNetwork.add(renew);
+  let used = madeOf(boot);
+  boot.onConfig.add(() => {
+    const now = madeOf(boot);
+    if (now !== used && boot.network) renew();
+    used = now;
+  });
   boot.signal.addEventListener("abort", () => timer?.cancel(), { once: true });
   if (boot.network) renew();
+}
+
+/** All of the configuration that goes into the certificate and into who is let in. */
+function madeOf({ config, hostname }: Boot): string {
+  return JSON.stringify([hostname, config?.os, config?.acceptedOS, config?.certSANs, config?.endpoint, config?.token]);
 }
 
 async function certify(boot: Boot): Promise<ApidTls> {

@@ -58,9 +58,19 @@ export class KubeServer {
   constructor(boot: Boot, cluster: Cluster) {
     this.#boot = boot;
     this.#cluster = cluster;
-    boot.onNetwork.add((network) => {
-      if (this.#running)
-        this.#listen(network).catch((error) => boot.chassis.log.warn({ error }, "emulated API server cannot listen"));
+    const listen = () => {
+      if (this.#running && boot.network)
+        this.#listen(boot.network).catch((error) =>
+          boot.chassis.log.warn({ error }, "emulated API server cannot listen"),
+        );
+    };
+    boot.onNetwork.add(listen);
+    const madeOf = () => JSON.stringify(boot.config && [boot.config.kubernetes, this.#names(boot.config)]);
+    let used = madeOf();
+    boot.onConfig.add(() => {
+      const now = madeOf();
+      if (now !== used) listen();
+      used = now;
     });
     boot.signal.addEventListener("abort", () => this.stop(), { once: true });
   }
