@@ -56,7 +56,8 @@ function holds(text: string): void {
 }
 
 test("any text gives peers or a clear error", () => {
-  fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 400 }), holds), { numRuns: 500 });
+  const bytes = fc.uint8Array({ maxLength: 400 }).map((all) => Buffer.from(all).toString("utf8"));
+  fc.assert(fc.property(bytes, holds), { numRuns: 500 });
   const cell = fc.oneof(fc.string(), fc.constantFrom(secret, "(none)", "off", "0", "-1", "1e3", "[::1]:7", "a:1", ""));
   const table = fc
     .array(fc.array(cell, { maxLength: 9 }).map((cells) => cells.join("\t")))
