@@ -1,5 +1,6 @@
 import tab from "@bomb.sh/tab/commander";
 import { Command } from "commander";
+import { version } from "#lib/version.ts";
 import { joinCommand, kubeconfig, signin, talosconfig } from "./commands/access.ts";
 import { cluster } from "./commands/cluster.ts";
 import { debug } from "./commands/debug.ts";
@@ -13,6 +14,7 @@ import { up } from "./commands/up.ts";
 /** Everything that `ichor` can be told. */
 export const program: Command = new Command("ichor")
   .description("The open management plane for fleets of Talos Linux machines at the edge")
+  .version(version)
   .showSuggestionAfterError()
   .addHelpText(
     "after",

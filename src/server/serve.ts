@@ -18,6 +18,7 @@ import { Sessions } from "#guard/sessions.ts";
 import { kindOf } from "#kinds/all.ts";
 import { systemClock } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
+import { version } from "#lib/version.ts";
 import { planeAddress } from "#link/address.ts";
 import { makeJoinToken } from "#link/join-token.ts";
 import { KernelEngine } from "#link/kernel/engine.ts";
@@ -46,7 +47,6 @@ export interface RunningPlane {
 
 /** What `--link` chooses from. */
 const linkEngines = { user: UserEngine, kernel: KernelEngine };
-const version = "0.1.0";
 /** Life of the administrator's token on the plane's own machine; renewed at a start when half of it is over. */
 const adminLife = 365 * 86_400_000;
 const consoleDirectory = fileURLToPath(new URL("../../web/dist", import.meta.url));

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { test } from "node:test";
+import { version } from "#lib/version.ts";
 import { registryText } from "../../tools/kinds.ts";
 
 const sources = globSync("src/**/*.ts").filter((file) => !file.startsWith("src/gen/"));
@@ -39,6 +40,10 @@ test("the registry of kinds is what the files say", () => {
   // The formatter may order imports otherwise: compare what is imported, and the list.
   const parts = (text: string) => [text.match(/import \{ .*/g)?.sort(), text.match(/^ {2}\w+Kind,$/gm)];
   assert.deepEqual(parts(readFileSync("src/kinds/all.ts", "utf8")), parts(registryText()), "run: node tools/kinds.ts");
+});
+
+test("the version is the one of package.json", () => {
+  assert.equal(version, JSON.parse(readFileSync("package.json", "utf8")).version);
 });
 
 test("no test sleeps", () => {
