@@ -43,7 +43,7 @@ export const delayProfiles = {
     phase: 0,
     kubelet: 0,
     grace: 20,
-    drain: 1000,
+    drain: 5000,
     retry: 50,
     retryMax: 5000,
   },
