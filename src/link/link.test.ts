@@ -250,6 +250,32 @@ test("a known machine that boots without its unique token is pending, heard and 
   again.close();
 });
 
+test("machines that are admitted at once keep the sessions that they had while pending, however slow the disk is", async () => {
+  const persist = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
+  const state = new State(new MemoryStore({ clock: systemClock, persist }));
+  const own = await another(systemClock, { state, privateKey: generatePrivateKey() });
+  const token = await tokenOf(own);
+  const machines = Array.from({ length: 12 }, () => new TestMachine());
+  for (const machine of machines) await machine.join(own, { joinToken: token, nodeUniqueToken: "" });
+  for (const machine of machines)
+    await until(state, PendingMachineKind, machine.publicKey, (record) => record?.spec.connected === true);
+  const port = await accept(7008, own);
+  await Promise.all(
+    machines.map(async (machine) => {
+      await machine.provision(own, { joinToken: token });
+      assert.equal(own.link.machineAt(machine.address), machine.uuid, "known as soon as it is told");
+      // A session that was lost is noticed after 15 s.
+      await machine.connect(7008, AbortSignal.timeout(5_000));
+    }),
+  );
+  for (const machine of machines)
+    await until(state, PendingMachineKind, machine.publicKey, (record) => record === undefined);
+  await Promise.all(machines.map((machine) => machine.connect(7008, AbortSignal.timeout(5_000))));
+  await port.close();
+  for (const machine of machines) machine.close();
+  await own.close();
+});
+
 test("a stranger with a join token who says to be a known machine goes, and the machine is itself again", async () => {
   const clock = new ManualClock(Date.now());
   const own = await another(clock);

@@ -11,6 +11,7 @@ import type { Kind } from "#resource/kind.ts";
 import type { Resource } from "#resource/resource.ts";
 import type { State } from "#store/state.ts";
 import type { Endpoint, LinkEngine, PeerEvent } from "./engine.ts";
+import { KeyedMutex } from "./keyed-mutex.ts";
 import { endpointText, silence } from "./user/engine.ts";
 
 /** Who owns, and holds, what the link writes. */
@@ -22,6 +23,7 @@ interface Known {
   readonly key: string;
   readonly spec: SiderolinkSpec;
   readonly created: number;
+  readonly version: number;
 }
 
 /** An address: the admitted machine, and a later boot of it that has no unique token yet. Who of them has it is what the engine was told. */
@@ -50,6 +52,9 @@ export class Peers {
   readonly #options: PeersOptions;
   readonly #state: State;
   readonly #places = new Map<string, Place>();
+  /** What happens to an address happens one after the other. */
+  readonly #mutex = new KeyedMutex();
+  #stopped: AbortSignal = AbortSignal.abort();
   /** What the engine was told, by address, and the address that each key stands for now. */
   readonly #told = new Map<string, { readonly key: string; readonly virtual: string }>();
   readonly #addressOfKey = new Map<string, string>();
@@ -78,9 +83,18 @@ export class Peers {
     return this.#tunnels.has(virtual);
   }
 
-  /** Makes the peer of a record known to the engine. Another key at the same address is another boot: it is not up yet. */
-  async ensure(spec: SiderolinkSpec, publicKey: Uint8Array): Promise<void> {
+  /**
+   * Makes a record that was just written known, before its event comes: who is told an address is heard at it. Throws `invalid_argument`
+   * when no peer can be made of it.
+   */
+  take(kind: Kind<SiderolinkSpec>, record: Resource<SiderolinkSpec>): Promise<void> {
+    return this.#mutex.run(addressOf(record.spec), () => this.#present(kind, record));
+  }
+
+  /** Makes a peer known to the engine. Another key at the same address is another boot: it is not up yet. */
+  async #ensure(spec: SiderolinkSpec): Promise<void> {
     const address = addressOf(spec);
+    const publicKey = Buffer.from(spec.nodePublicKey, "base64");
     const key = spec.nodePublicKey;
     const before = this.#holder(address);
     const endpoint = parseEndpoint(spec);
@@ -113,6 +127,7 @@ export class Peers {
 
   /** Follows the store and the engine until the signal aborts. Resolves when all that is stored is known to the engine. */
   async start(signal: AbortSignal): Promise<void> {
+    this.#stopped = signal;
     void this.#report(signal);
     // Pending ones last: they are later boots.
     for (const kind of [LinkKind, PendingMachineKind])
@@ -129,7 +144,7 @@ export class Peers {
             ready();
           } else if (event.kind === "destroyed") await this.#gone(kind, event.resource);
           else if (event.resource.metadata.phase === "tearingDown") await this.#leaving(kind, event.resource);
-          else await this.#present(kind, event.resource, signal);
+          else await this.#seen(kind, event.resource);
         }
       } catch (error) {
         if (!signal.aborted) this.#options.log.warn({ error: messageOf(error) }, "watch of links failed");
@@ -138,16 +153,26 @@ export class Peers {
     }
   }
 
-  async #present(
-    kind: Kind<SiderolinkSpec>,
-    { metadata, spec }: Resource<SiderolinkSpec>,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #seen(kind: Kind<SiderolinkSpec>, record: Resource<SiderolinkSpec>): Promise<void> {
+    try {
+      await this.take(kind, record);
+    } catch (error) {
+      if (codeOf(error) !== "invalid_argument") throw error;
+      // One record that no peer can be made of must not keep the others out.
+      this.#options.log.warn({ link: record.metadata.id, error: messageOf(error) }, "link cannot be used");
+    }
+  }
+
+  async #present(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
     const address = addressOf(spec);
-    const known: Known = { kind, id: metadata.id, key: spec.nodePublicKey, spec, created: metadata.created };
+    const { id, created, version } = metadata;
+    const known: Known = { kind, id, key: spec.nodePublicKey, spec, created, version };
     const place = this.#places.get(address) ?? {};
     const which = kind === LinkKind ? "link" : "pending";
     const former = place[which];
+    // An event that comes after what it tells was overtaken.
+    if (former?.id === id && (created < former.created || (created === former.created && version < former.version)))
+      return;
     // It was admitted meanwhile, or booted again: what it was for is done.
     const isOlder = former !== undefined && former.id !== known.id && former.created > known.created;
     if (which === "pending" && (isOlder || place.link?.key === known.key)) return this.#end(known);
@@ -157,14 +182,7 @@ export class Peers {
       return;
     }
     const before = this.#holder(address);
-    try {
-      await this.ensure(spec, Buffer.from(spec.nodePublicKey, "base64"));
-    } catch (error) {
-      if (codeOf(error) !== "invalid_argument") throw error;
-      // One record that no peer can be made of must not keep the others out.
-      this.#options.log.warn({ link: metadata.id, error: messageOf(error) }, "link cannot be used");
-      return;
-    }
+    await this.#ensure(spec);
     const earlier = place.pending;
     place[which] = known;
     this.#places.set(address, place);
@@ -177,11 +195,12 @@ export class Peers {
     // It was up before this record was there: nobody will tell again.
     const endpoint = this.#up.get(address);
     if (endpoint !== undefined && !spec.connected) await this.#keepConnected(known, true, endpoint);
-    if (endpoint === undefined && former?.key !== known.key) this.#expect(address, known, signal);
+    if (endpoint === undefined && former?.key !== known.key) this.#expect(address, known);
   }
 
   /** Whoever does not come up is down: the engine tells only of those who were up since it started. */
-  #expect(address: string, known: Known, signal: AbortSignal): void {
+  #expect(address: string, known: Known): void {
+    const signal = this.#stopped;
     this.#options.clock.after(silence, () => {
       if (signal.aborted || this.#up.has(address) || this.#holder(address)?.key !== known.key) return;
       this.#down(address).catch((error: unknown) =>
@@ -206,12 +225,16 @@ export class Peers {
     if (kind === PendingMachineKind) await ignore("not_found", this.#state.destroy(kind.key(metadata.id)));
   }
 
-  async #gone(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
+  #gone(kind: Kind<SiderolinkSpec>, record: Resource<SiderolinkSpec>): Promise<void> {
+    return this.#mutex.run(addressOf(record.spec), () => this.#drop(kind, record));
+  }
+
+  async #drop(kind: Kind<SiderolinkSpec>, { metadata, spec }: Resource<SiderolinkSpec>): Promise<void> {
     const address = addressOf(spec);
     const place = this.#places.get(address);
     const which = kind === LinkKind ? "link" : "pending";
     const known = place?.[which];
-    if (!place || known?.id !== metadata.id) return;
+    if (!place || known?.id !== metadata.id || known.created !== metadata.created) return;
     delete place[which];
     const other = place.link ?? place.pending;
     if (!other) this.#places.delete(address);
@@ -222,7 +245,7 @@ export class Peers {
     this.#untell(address);
     if (stands === address) await this.#options.engine.removePeer(Buffer.from(known.key, "base64"));
     // Whoever said to be this machine is gone: it is heard again.
-    if (place.link) await this.ensure(place.link.spec, Buffer.from(place.link.key, "base64"));
+    if (place.link) await this.#ensure(place.link.spec);
   }
 
   /** One write for each real change. */

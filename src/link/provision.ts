@@ -145,7 +145,7 @@ export class Provisioner {
     const id = pendingId(publicKey);
     const pending = await this.#state.get(PendingMachineKind, id);
     const installed = (await this.#state.get(PendingMachineStatusKind, id))?.spec.talosInstalled ?? false;
-    const { spec } = await this.#record(LinkKind, uuid, request, publicKey, pending, (draft) => {
+    const record = await this.#record(LinkKind, uuid, request, publicKey, pending, (draft) => {
       draft.finalizers.add(owner);
       if (installed) draft.annotations[marks.installedAnnotation] = "";
     });
@@ -154,7 +154,7 @@ export class Provisioner {
         draft.spec.tokenId = joinToken;
       });
     }
-    const answer = await this.#answer(spec, publicKey);
+    const answer = await this.#answer(LinkKind, record);
     // Its record as a pending machine has done its work.
     if (pending) await this.#state.teardown(PendingMachineKind.key(id)).catch(() => {});
     return answer;
@@ -162,11 +162,11 @@ export class Provisioner {
 
   async #pend(request: ProvisionRequest, publicKey: Uint8Array, conflict: boolean): Promise<ProvisionResponse> {
     const link = conflict ? undefined : await this.#state.get(LinkKind, request.nodeUuid.toLowerCase());
-    const { spec } = await this.#record(PendingMachineKind, pendingId(publicKey), request, publicKey, link, (draft) => {
+    const record = await this.#record(PendingMachineKind, pendingId(publicKey), request, publicKey, link, (draft) => {
       draft.labels[marks.uuidLabel] = request.nodeUuid.toLowerCase();
       if (conflict) draft.annotations[marks.conflictAnnotation] = "";
     });
-    return this.#answer(spec, publicKey);
+    return this.#answer(PendingMachineKind, record);
   }
 
   /** Writes the record; a known machine keeps its address, and with the same key its virtual address. */
@@ -195,8 +195,9 @@ export class Provisioner {
     });
   }
 
-  async #answer(spec: SiderolinkSpec, publicKey: Uint8Array): Promise<ProvisionResponse> {
-    await this.#options.peers.ensure(spec, publicKey);
+  async #answer(kind: LinkRecord, record: Resource<SiderolinkSpec>): Promise<ProvisionResponse> {
+    const { spec } = record;
+    await this.#options.peers.take(kind, record);
     const endpoints = spec.virtualAddrport ? [spec.virtualAddrport] : preferredLast(this.#options.endpoints());
     return create(ProvisionResponseSchema, {
       serverEndpoint: endpoints,

@@ -123,9 +123,17 @@ export class TestMachine {
 
   /** Provisions through the machine API, and brings its end of the tunnel up. */
   async join(plane: TestLink, changes: MessageInitShape<typeof ProvisionRequestSchema> = {}): Promise<void> {
+    this.up(await this.provision(plane, changes));
+  }
+
+  /** Provisions, and leaves its end of the tunnel as it is. */
+  async provision(
+    plane: TestLink,
+    changes: MessageInitShape<typeof ProvisionRequestSchema> = {},
+  ): Promise<ProvisionResponse> {
     const method = ProvisionService.method.provision;
     const answer = await plane.transport.unary(method, undefined, undefined, {}, this.request(changes));
-    this.up(answer.message as ProvisionResponse);
+    return answer.message as ProvisionResponse;
   }
 
   /** Brings the tunnel up by an answer; `send` carries datagrams instead of UDP. */
