@@ -14,8 +14,14 @@ export const management = createClient(ManagementService, transport);
 /** Signing in and out. */
 export const session = createClient(SessionService, transport);
 
+/** Whether a call failed since nobody answered: it may be made again. */
+export function unanswered(failure: unknown): boolean {
+  const { code, cause } = ConnectError.from(failure);
+  return cause instanceof TypeError || code === Code.Unavailable;
+}
+
 /** A failed call in words for a person. A browser says only "Failed to fetch" of a plane that is down. */
 export function inWords(failure: unknown): string {
-  const { code, rawMessage, cause } = ConnectError.from(failure);
-  return cause instanceof TypeError || code === Code.Unavailable ? "The plane does not answer" : rawMessage;
+  const { rawMessage, cause } = ConnectError.from(failure);
+  return cause instanceof TypeError ? "The plane does not answer" : rawMessage;
 }

@@ -9,7 +9,7 @@ import { MachineSetNodeKind } from "#kinds/cluster/machine-set-node.ts";
 import { label } from "#kinds/labels.ts";
 import { LinkKind } from "#kinds/machine/link.ts";
 import type { AnyKind } from "#resource/kind.ts";
-import { inWords, state } from "../api.ts";
+import { inWords, state, unanswered } from "../api.ts";
 
 /**
  * Destroys a cluster; resolves when it is gone. First machines and their sets, which takes as long as resetting does, since what describes
@@ -39,10 +39,16 @@ async function destroyAll(kinds: readonly AnyKind[], cluster: string): Promise<v
 }
 
 async function destroy(kind: AnyKind, id: string): Promise<void> {
-  try {
-    await state.teardownAndDestroy({ ...kind.key(id) });
-  } catch (error) {
-    // Somebody else was faster: it is gone, as it should be.
-    if (ConnectError.from(error).code !== Code.NotFound) throw new Error(inWords(error), { cause: error });
+  for (;;) {
+    try {
+      await state.teardownAndDestroy({ ...kind.key(id) });
+      return;
+    } catch (error) {
+      // Somebody else was faster: it is gone, as it should be.
+      if (ConnectError.from(error).code === Code.NotFound) return;
+      if (!unanswered(error)) throw new Error(inWords(error), { cause: error });
+    }
+    // Resetting takes minutes, and a connection may end meanwhile: whoever asked expects it to go on.
+    await new Promise((resolve) => setTimeout(resolve, 2000));
   }
 }
