@@ -42,7 +42,8 @@ export class UserspaceWireGuard {
 
   private constructor(name: string, clock: Clock) {
     this.#clock = clock;
-    const child = spawn("sh", ["-c", script, "ichor", name], { stdio: ["pipe", "pipe", "pipe"] });
+    // A group of its own: Ctrl-C is for us, and it is still needed while we say goodbye.
+    const child = spawn("sh", ["-c", script, "ichor", name], { stdio: "pipe", detached: true });
     this.#child = child;
     child.stdin?.on("error", () => {});
     for (const stream of [child.stdout, child.stderr])
