@@ -7,6 +7,13 @@ import { CommanderError } from "commander";
 enableCompileCache(fileURLToPath(new URL("../../node_modules/.cache/ichor", import.meta.url)));
 const { program } = await import("./program.ts");
 
+// Whoever reads may have seen enough, as `head` does.
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(process.exitCode ?? 0);
+  });
+
 try {
   await program.parseAsync();
 } catch (error) {
