@@ -46,7 +46,7 @@ export interface StackOptions {
   /** Largest packet it sends. Default 1280. */
   readonly mtu?: number;
   readonly clock: Clock;
-  /** Sends an IPv6 packet, which is the receiver's to keep. */
+  /** Sends an IPv6 packet, which is the receiver's to keep. No answer may come in before it returns: as on a wire, it takes at least a turn. */
   send(packet: Uint8Array): void;
   /** Bounds other than the defaults. */
   readonly limits?: Partial<Limits>;
