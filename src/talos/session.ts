@@ -9,6 +9,7 @@ import type { Duplex } from "node:stream";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { GrpcTransportOptions } from "@connectrpc/connect-node";
 import { IchorError, messageOf } from "#lib/errors.ts";
+import { survivable } from "#lib/tls-over-stream.ts";
 import { readsWhole } from "#lib/whole-answer.ts";
 import type { Credentials, Dial } from "./dial.ts";
 import { opensslKey } from "./pki.ts";
@@ -112,15 +113,17 @@ export async function openTls({ dial, address, port = apidPort, credentials }: S
   });
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => fail(new Error("no answer to the TLS handshake")), handshakeTimeout);
-    const socket = connectTls({
-      socket: stream as Duplex,
-      host: address,
-      minVersion: "TLSv1.3",
-      ALPNProtocols: ["h2"],
-      ...(credentials.mode === "maintenance"
-        ? { rejectUnauthorized: false }
-        : { ca: credentials.ca, cert: credentials.cert, key: opensslKey(credentials.key) }),
-    });
+    const socket = survivable(
+      connectTls({
+        socket: stream as Duplex,
+        host: address,
+        minVersion: "TLSv1.3",
+        ALPNProtocols: ["h2"],
+        ...(credentials.mode === "maintenance"
+          ? { rejectUnauthorized: false }
+          : { ca: credentials.ca, cert: credentials.cert, key: opensslKey(credentials.key) }),
+      }),
+    );
     // A stream of the link may be half open, and TLS takes that over: an end of the other side would then close nothing.
     socket.allowHalfOpen = false;
     const fail = (error: Error) => {

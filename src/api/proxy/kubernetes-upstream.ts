@@ -5,6 +5,7 @@ import { connect as connectTls, createSecureContext, type SecureContext } from "
 import type { Clock } from "#lib/clock.ts";
 import { IchorError, messageOf } from "#lib/errors.ts";
 import type { Logger } from "#lib/log.ts";
+import { survivable } from "#lib/tls-over-stream.ts";
 import type { State } from "#store/state.ts";
 import type { Dial } from "#talos/dial.ts";
 import { issueKubernetesAdmin, opensslKey } from "#talos/pki.ts";
@@ -193,13 +194,15 @@ async function openTls(dial: Dial, address: string, secureContext: SecureContext
     throw new IchorError("unavailable", `the API server at ${address} does not answer`, { cause });
   });
   return new Promise((resolve, reject) => {
-    const socket = connectTls({
-      socket: stream,
-      secureContext,
-      // Every API server's certificate is for localhost (protocols.md 10.6), not each for its address in the link.
-      servername: "localhost",
-      ALPNProtocols: ["http/1.1"],
-    });
+    const socket = survivable(
+      connectTls({
+        socket: stream,
+        secureContext,
+        // Every API server's certificate is for localhost (protocols.md 10.6), not each for its address in the link.
+        servername: "localhost",
+        ALPNProtocols: ["http/1.1"],
+      }),
+    );
     // Else a connection that the API server ended stays in the pool: a stream of the link may be half open, and TLS takes that over.
     socket.allowHalfOpen = false;
     const fail = (error: Error) => {

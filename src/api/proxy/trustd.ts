@@ -11,6 +11,7 @@ import type { Clock } from "#lib/clock.ts";
 import { codeOf, IchorError, messageOf } from "#lib/errors.ts";
 import { canonicalIP } from "#lib/ip.ts";
 import type { Logger } from "#lib/log.ts";
+import { survivable } from "#lib/tls-over-stream.ts";
 import type { State } from "#store/state.ts";
 import { type CertKey, issue, opensslKey, signServerRequest } from "#talos/pki.ts";
 import { statusOf } from "./grpc-status.ts";
@@ -150,6 +151,7 @@ function serve(stream: Duplex, own: CertKey, routes: (router: ConnectRouter) => 
     session.on("error", () => {});
   });
   server.on("secureConnection", (socket) => {
+    survivable(socket);
     socket.allowHalfOpen = false;
     socket.once("close", () => stream.destroy());
   });
