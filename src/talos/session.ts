@@ -41,7 +41,7 @@ export class MachineSession implements SessionManager {
   readonly #options: SessionOptions;
   #session: Promise<ClientHttp2Session> | undefined;
   #streams = 0;
-  #closed = false;
+  readonly #stop = new AbortController();
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -54,7 +54,7 @@ export class MachineSession implements SessionManager {
     headers: OutgoingHttpHeaders,
     options: Omit<ClientSessionRequestOptions, "signal">,
   ): Promise<ClientHttp2Stream> {
-    if (this.#closed) throw new IchorError("unavailable", "the connection to the machine was closed");
+    this.#stop.signal.throwIfAborted();
     this.#session ??= this.#open();
     const session = await this.#session;
     // Node's own authority leaves the brackets of an IPv6 address out; strict servers refuse that.
@@ -70,7 +70,7 @@ export class MachineSession implements SessionManager {
   notifyResponseByteRead(): void {}
 
   close(): void {
-    this.#closed = true;
+    this.#stop.abort(new IchorError("unavailable", "the connection to the machine was closed"));
     this.#session?.then(
       (session) => session.destroy(),
       () => {},
@@ -79,7 +79,7 @@ export class MachineSession implements SessionManager {
 
   async #open(): Promise<ClientHttp2Session> {
     try {
-      const socket = await openTls(this.#options);
+      const socket = await openTls(this.#options, this.#stop.signal);
       const session = connectHttp2(this.authority, {
         createConnection: () => socket,
         settings: { initialWindowSize: 1 << 20 },
@@ -106,13 +106,16 @@ export class MachineSession implements SessionManager {
 }
 
 /** TLS 1.3 to apid over whatever the dial gives. */
-export async function openTls({ dial, address, port = apidPort, credentials }: SessionOptions): Promise<TLSSocket> {
-  const stream = await dial(address, port, AbortSignal.timeout(handshakeTimeout)).catch((cause: unknown) => {
+export async function openTls(
+  { dial, address, port = apidPort, credentials }: SessionOptions,
+  signal?: AbortSignal,
+): Promise<TLSSocket> {
+  const limit = AbortSignal.any([AbortSignal.timeout(handshakeTimeout), ...(signal ? [signal] : [])]);
+  const stream = await dial(address, port, limit).catch((cause: unknown) => {
     if (cause instanceof IchorError) throw cause;
     throw new IchorError("unavailable", `cannot reach the Talos API of ${address}: it does not answer`, { cause });
   });
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => fail(new Error("no answer to the TLS handshake")), handshakeTimeout);
     const socket = survivable(
       connectTls({
         socket: stream as Duplex,
@@ -126,8 +129,11 @@ export async function openTls({ dial, address, port = apidPort, credentials }: S
     );
     // A stream of the link may be half open, and TLS takes that over: an end of the other side would then close nothing.
     socket.allowHalfOpen = false;
+    const late = () =>
+      fail(new Error(signal?.aborted ? "the connection was closed" : "no answer to the TLS handshake"));
+    limit.addEventListener("abort", late, { once: true });
     const fail = (error: Error) => {
-      clearTimeout(timer);
+      limit.removeEventListener("abort", late);
       socket.destroy();
       stream.destroy();
       const untrusted = /certificate|self-signed|altname|IP: /i.test(error.message);
@@ -142,7 +148,7 @@ export async function openTls({ dial, address, port = apidPort, credentials }: S
     };
     socket.once("error", fail);
     socket.once("secureConnect", () => {
-      clearTimeout(timer);
+      limit.removeEventListener("abort", late);
       socket.off("error", fail);
       resolve(socket);
     });
