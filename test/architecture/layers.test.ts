@@ -17,7 +17,7 @@ const rows: Record<string, string[]> = {
   link: ["wireguard", "netstack", "kinds", "resource", "store", "gen", "lib"],
   guard: ["kinds", "resource", "store", "gen", "lib"],
   controllers: ["engine", "kinds", "resource", "store", "talos", "link", "reference", "gen", "lib"],
-  api: ["guard", "kinds", "resource", "store", "talos", "link", "engine", "gen", "lib"],
+  api: ["guard", "kinds", "resource", "store", "talos", "gen", "lib"],
   server: [
     "lib",
     "gen",
