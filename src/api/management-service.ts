@@ -3,7 +3,6 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { ManagementService } from "#gen/management/management_pb.ts";
 import { atLeast, type Caller } from "#guard/caller.ts";
 import { ClusterKind } from "#kinds/cluster/cluster.ts";
-import { ClusterUUIDKind } from "#kinds/cluster/cluster-uuid.ts";
 import { DefaultJoinTokenKind } from "#kinds/machine/default-join-token.ts";
 import { JoinTokenKind } from "#kinds/machine/join-token.ts";
 import { MachineKind } from "#kinds/machine/machine.ts";
@@ -15,9 +14,6 @@ import type { CertKey } from "#talos/pki.ts";
 import { callerOf } from "./authentication.ts";
 import { kubeconfigOf, talosconfigOf } from "./credentials.ts";
 import type { KubernetesTokens } from "./kubernetes-token.ts";
-
-/** Life of a kubeconfig's token unless the caller asks for another. */
-const usualLife = 12 * 3_600_000;
 
 /** Lines of a machine, as the link keeps them. */
 export interface Logs {
@@ -49,11 +45,9 @@ export function managementService(options: ManagementOptions): Partial<ServiceIm
       if (request.breakGlass) throw new IchorError("unimplemented", "break-glass kubeconfigs are not built yet");
       const cluster = await clusterOf(state, requestHeader.get("context") ?? "");
       if (!cluster) throw new IchorError("invalid_argument", 'name the cluster in the metadata "context"');
-      const uuid = (await state.get(ClusterUUIDKind, cluster))?.spec.uuid ?? "";
       const ttl = request.serviceAccountTtl;
-      const life = ttl ? Number(ttl.seconds) * 1000 : usualLife;
-      const grant = { identity: caller.identity, cluster, clusterUUID: uuid, groups: groupsOf(caller, request) };
-      const token = await tokens.sign(grant, life);
+      const claims = { identity: caller.identity, cluster, groups: groupsOf(caller, request) };
+      const token = await tokens.sign(claims, ttl && Number(ttl.seconds) * 1000);
       const text = kubeconfigOf({ url: url(), ca: options.ca.crt, cluster, user: caller.identity, token });
       return { kubeconfig: Buffer.from(text) };
     },

@@ -1,4 +1,6 @@
 import type { Duplex } from "node:stream";
+import type { Clock } from "#lib/clock.ts";
+import type { Logger } from "#lib/log.ts";
 
 /** Where packets of a peer go and come from: a UDP endpoint, or a gRPC tunnel named by its virtual address. */
 export type Endpoint =
@@ -23,6 +25,18 @@ export type PeerEvent =
   | { readonly kind: "down"; readonly address: string }
   /** It sends from somewhere else. */
   | { readonly kind: "roamed"; readonly address: string; readonly endpoint: Endpoint };
+
+/** How an engine is started. */
+export interface EngineOptions {
+  /** The plane's own WireGuard key, 32 bytes. */
+  readonly privateKey: Uint8Array;
+  /** The plane's SideroLink address. */
+  readonly address: string;
+  /** Where WireGuard listens; port 0 takes a free one. */
+  readonly bind: { readonly host: string; readonly port: number };
+  readonly clock: Clock;
+  readonly log: Logger;
+}
 
 /** A connection that a machine opened to the plane. */
 export interface Incoming {

@@ -39,15 +39,14 @@ test("a plane that is killed again and again while a cluster comes up goes on ea
     await plane.start();
   }
   await must("cluster", "status", "store", "--wait", "--timeout", "120s");
-  // Each machine says so in its kernel log.
-  const bootstraps = new Set<string>();
+  // A machine that is asked says so in its kernel log; asked again, since the plane did not hear the answer, it may be, another never.
+  const bootstrapped = new Set<string>();
   for (const id of machines.slice(0, 3)) {
     const { stdout } = await must("machine", "logs", id);
-    for (const line of stdout.split("\n"))
-      if (line.includes("bootstrapping etcd cluster")) bootstraps.add(`${id} ${JSON.parse(line).seq}`);
+    if (stdout.includes("bootstrapping etcd cluster")) bootstrapped.add(id);
   }
-  // What was on its way to a plane at the moment that it was killed is lost, as on any machine.
-  assert.ok(bootstraps.size <= 1, [...bootstraps].join(", "));
+  // None where the line was on its way to a plane that was killed at that moment.
+  assert.ok(bootstrapped.size <= 1, [...bootstrapped].join(", "));
 });
 
 test("a configuration that Talos refuses is told in its words, and a better one goes through", {

@@ -16,12 +16,13 @@ export function bootstrapEtcd(boot: Boot, options: { readonly recover: boolean }
   if (!boot.services.get("etcd")) throw new IchorError("failed_precondition", "bootstrap is not available yet");
   if (options.recover)
     throw new IchorError("failed_precondition", "etcd snapshot is not uploaded: EtcdRecover is not emulated");
+  // Said first: a plane that asks two control planes shows in the logs of both.
+  boot.kernel.talos("bootstrapping etcd cluster");
   // Another control plane may have data already: a real one would start a second cluster beside it; so does etcd.bootstrap refuse.
   const member = cluster.etcd.bootstrap(newMember(boot));
   chassis.disk.etcd = { cluster: cluster.id, member: member.id };
   chassis.save();
   cluster.touch();
-  boot.kernel.talos("bootstrapping etcd cluster");
 }
 
 /** Runs the etcd service of a control plane until the boot ends; calls `healthy` each time that it works with a quorum, or no longer does. */

@@ -4,7 +4,7 @@ import type { Clock, Timer } from "#lib/clock.ts";
 import { IchorError, messageOf } from "#lib/errors.ts";
 import { canonicalIP, formatHostPort } from "#lib/ip.ts";
 import type { Logger } from "#lib/log.ts";
-import type { Endpoint, Incoming, LinkEngine, Peer, PeerEvent } from "#link/engine.ts";
+import type { Endpoint, EngineOptions, Incoming, LinkEngine, Peer, PeerEvent } from "#link/engine.ts";
 import { publicKeyOf } from "#wireguard/device.ts";
 import { claim, Device, type DeviceOptions } from "./device.ts";
 import { dial, keepAlive } from "./dial.ts";
@@ -18,16 +18,6 @@ import { Relay } from "./relay.ts";
 const interfaceName = "ichor0";
 /** Time between two looks at the interface: how late a change is told at most. */
 const period = 1_000;
-
-/** How the engine is started. */
-export interface KernelEngineOptions {
-  readonly privateKey: Uint8Array;
-  readonly address: string;
-  /** The port alone counts: an interface listens on all addresses of the host. */
-  readonly bind: { readonly host: string; readonly port: number };
-  readonly clock: Clock;
-  readonly log: Logger;
-}
 
 interface Known {
   readonly address: string;
@@ -66,8 +56,8 @@ export class KernelEngine implements LinkEngine {
   #timer: Timer | undefined;
   #closed = false;
 
-  /** Makes the interface. Throws with what to do: no privilege, a program that is missing, a port or a name that is taken. */
-  static async start(options: KernelEngineOptions): Promise<KernelEngine> {
+  /** Makes the interface; of `bind` the port alone counts, since it listens on all addresses of the host. Throws with what to do: no privilege, a program that is missing, a port or a name that is taken. */
+  static async start(options: EngineOptions): Promise<KernelEngine> {
     checkPrivilege();
     const { address, log, bind } = options;
     const publicKey = publicKeyOf(options.privateKey);

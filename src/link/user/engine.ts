@@ -1,11 +1,10 @@
 import { createSocket, type Socket } from "node:dgram";
 import { isIPv6 } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Clock, Timer } from "#lib/clock.ts";
+import type { Timer } from "#lib/clock.ts";
 import { IchorError } from "#lib/errors.ts";
 import { formatHostPort, parseIP } from "#lib/ip.ts";
-import type { Logger } from "#lib/log.ts";
-import type { Endpoint, Incoming, LinkEngine, Peer, PeerEvent } from "#link/engine.ts";
+import type { Endpoint, EngineOptions, Incoming, LinkEngine, Peer, PeerEvent } from "#link/engine.ts";
 import { Stack } from "#netstack/stack.ts";
 import { type PeerState, WireGuard } from "#wireguard/device.ts";
 
@@ -13,15 +12,6 @@ import { type PeerState, WireGuard } from "#wireguard/device.ts";
 export const silence = 275_000;
 /** Both sides keep NAT open. */
 const keepalive = 25;
-
-/** How the engine is started. */
-export interface UserEngineOptions {
-  readonly privateKey: Uint8Array;
-  readonly address: string;
-  readonly bind: { readonly host: string; readonly port: number };
-  readonly clock: Clock;
-  readonly log: Logger;
-}
 
 interface Known {
   readonly peer: Peer;
@@ -34,7 +24,7 @@ interface Known {
 export class UserEngine implements LinkEngine {
   readonly address: string;
   readonly udp: { host: string; port: number };
-  readonly #options: UserEngineOptions;
+  readonly #options: EngineOptions;
   readonly #socket: Socket;
   readonly #device: WireGuard<Endpoint>;
   readonly #stack: Stack;
@@ -44,7 +34,7 @@ export class UserEngine implements LinkEngine {
   readonly #listeners = new Set<(event: PeerEvent) => void>();
 
   /** Binds the UDP socket. Throws `already_exists` when the port is taken. */
-  static async start(options: UserEngineOptions): Promise<UserEngine> {
+  static async start(options: EngineOptions): Promise<UserEngine> {
     const socket = createSocket({
       type: isIPv6(options.bind.host) ? "udp6" : "udp4",
       recvBufferSize: 4 << 20,
@@ -66,7 +56,7 @@ export class UserEngine implements LinkEngine {
     return new UserEngine(options, socket);
   }
 
-  private constructor(options: UserEngineOptions, socket: Socket) {
+  private constructor(options: EngineOptions, socket: Socket) {
     this.#options = options;
     this.#socket = socket;
     this.address = options.address;
